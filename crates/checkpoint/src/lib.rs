@@ -5,7 +5,8 @@ mod handle;
 mod stream;
 
 pub use handle::{
-    DistributionMode, IncrementalHandle, KeyGroupsFormat, KeyGroupsHandle, KeyedStateHandle, OperatorStateHandle,
-    StatePartitions, StreamHandle,
+    Change, ChangelogBytesHandle, ChangelogFileHandle, ChangelogHandle, ChannelState, ChannelStateHandle,
+    DistributionMode, IncrementalHandle, KeyGroupsFormat, KeyGroupsHandle, KeyGroupsStream, KeyedStateHandle,
+    MergedDirectories, OperatorStateHandle, StatePartitions, StreamHandle,
 };
 pub use stream::{CheckpointStream, CheckpointStreamFactory, StateOpener, StateReader, StateScope};
