@@ -1,1 +1,21 @@
-//! (skeleton)
+//! Working state of a stream job: what it remembers about every key and every subtask.
+//!
+//! *Keyed state* lives either in typed heap tables or in a [byte store](ByteStore); the five kinds of state are written
+//! once over each. *Operator state* belongs to a subtask and is always on the heap. Snapshots of both come out in
+//! Flink's formats and are read back at any parallelism, into either kind of store.
+
+mod canonical;
+mod clock;
+mod descriptor;
+mod heap;
+mod keyed;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use descriptor::{
+    AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
+    ValueStateDescriptor,
+};
+pub use keyed::{
+    AggregatingState, KeyedBackend, KeyedBackendBuilder, KeyedSnapshot, ListState, MapState, Namespace, ReducingState,
+    StateValue, ValueState,
+};
