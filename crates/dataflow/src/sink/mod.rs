@@ -1,0 +1,54 @@
+//! Sinks: where records go, committed together with checkpoints.
+
+use std::fmt::Debug;
+
+use highwater_state::OperatorStateBackend;
+use highwater_types::Result;
+
+/// A sink of records: the same value opens one [`SinkWriter`] for each subtask of each attempt.
+pub trait Sink<T>: Debug + Send + Sync + 'static {
+    /// Opens the writer of one subtask: registers its operator state, and finishes or removes what an earlier attempt
+    /// left behind, as the restored state says.
+    fn open(&self, context: &SinkContext<'_>) -> Result<Box<dyn SinkWriter<T>>>;
+
+    /// Whether committed results depend on checkpoints, so that a job that cannot be resumed by a new process has to
+    /// say so when it starts.
+    fn is_exactly_once(&self) -> bool {
+        false
+    }
+}
+
+/// What a subtask of a sink is told when it opens.
+#[derive(Debug)]
+pub struct SinkContext<'a> {
+    /// Id of the job, 32 hex digits.
+    pub job_id: &'a str,
+    /// Unique id of the operator.
+    pub uid: &'a str,
+    /// Number of this subtask, from 0.
+    pub subtask: u32,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// A number that is different for every attempt of the job, across processes too.
+    pub attempt: &'a str,
+    /// Id of the checkpoint the job was restored from; none on a fresh start.
+    pub restored_checkpoint: Option<u64>,
+    /// Operator state of this subtask.
+    pub state: &'a OperatorStateBackend,
+}
+
+/// One subtask of a sink. Lives on one worker thread.
+///
+/// For each checkpoint: [`prepare`](Self::prepare) before the subtask acknowledges it, [`commit`](Self::commit) once it
+/// is complete. A checkpoint that fails is never committed; what was prepared for it travels on to the next.
+pub trait SinkWriter<T> {
+    /// Takes one record.
+    fn write(&mut self, record: T) -> Result<()>;
+
+    /// Makes everything written so far durable but not yet visible, and puts what a restore needs to commit it into
+    /// the operator state.
+    fn prepare(&mut self, checkpoint_id: u64) -> Result<()>;
+
+    /// Makes everything prepared up to this checkpoint visible. Must be idempotent.
+    fn commit(&mut self, checkpoint_id: u64) -> Result<()>;
+}
