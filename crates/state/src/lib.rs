@@ -4,12 +4,17 @@
 //! once over each. *Operator state* belongs to a subtask and is always on the heap. Snapshots of both come out in
 //! Flink's formats and are read back at any parallelism, into either kind of store.
 
+mod bytes;
 mod canonical;
 mod clock;
 mod descriptor;
 mod heap;
 mod keyed;
 
+pub use bytes::{
+    ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, LIST_DELIMITER, ReferenceStore,
+    ReferenceStoreFactory, VisitEntry, Write, WriteBatch,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use descriptor::{
     AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
