@@ -127,18 +127,10 @@ impl WriteBatch {
             bytes
         };
         self.operations.iter().map(move |operation| {
-            let (column, key, value) = (
-                operation.column,
-                take(operation.key_length),
-                take(operation.value_length),
-            );
+            let (column, key, value) = (operation.column, take(operation.key_length), take(operation.value_length));
             match operation.kind {
                 Kind::Put => Write::Put { column, key, value },
-                Kind::Append => Write::Append {
-                    column,
-                    key,
-                    elements: value,
-                },
+                Kind::Append => Write::Append { column, key, elements: value },
                 Kind::Delete => Write::Delete { column, key },
             }
         })
@@ -148,11 +140,7 @@ impl WriteBatch {
     pub(super) fn apply<S: ByteStore + ?Sized>(&self, store: &mut S) -> Result<()> {
         self.iter().try_for_each(|write| match write {
             Write::Put { column, key, value } => store.put(column, key, value),
-            Write::Append {
-                column,
-                key,
-                elements,
-            } => store.append(column, key, elements),
+            Write::Append { column, key, elements } => store.append(column, key, elements),
             Write::Delete { column, key } => store.delete(column, key),
         })
     }
@@ -160,11 +148,6 @@ impl WriteBatch {
     fn push(&mut self, kind: Kind, column: ColumnId, key: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
-        self.operations.push(Operation {
-            kind,
-            column,
-            key_length: key.len(),
-            value_length: value.len(),
-        });
+        self.operations.push(Operation { kind, column, key_length: key.len(), value_length: value.len() });
     }
 }

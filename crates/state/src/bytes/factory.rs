@@ -45,17 +45,8 @@ pub struct ByteStoreContext {
 impl ByteStoreContext {
     /// A context without a directory.
     #[must_use]
-    pub fn new(
-        operator: impl Into<String>,
-        range: KeyGroupRange,
-        max_parallelism: MaxParallelism,
-    ) -> Self {
-        Self {
-            operator: operator.into(),
-            range,
-            max_parallelism,
-            directory: None,
-        }
+    pub fn new(operator: impl Into<String>, range: KeyGroupRange, max_parallelism: MaxParallelism) -> Self {
+        Self { operator: operator.into(), range, max_parallelism, directory: None }
     }
 
     /// With a directory for files.

@@ -7,10 +7,7 @@ use std::sync::Arc;
 
 use highwater_types::{Error, Result};
 
-use super::{
-    ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, LIST_DELIMITER,
-    VisitEntry,
-};
+use super::{ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, LIST_DELIMITER, VisitEntry};
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -45,27 +42,18 @@ impl ReferenceStore {
     }
 
     fn entries(&self, column: ColumnId) -> Result<&Entries> {
-        self.columns
-            .get(column.index())
-            .map(|column| &*column.entries)
-            .ok_or_else(|| unknown(column))
+        self.columns.get(column.index()).map(|column| &*column.entries).ok_or_else(|| unknown(column))
     }
 
     fn entries_mut(&mut self, column: ColumnId) -> Result<&mut Entries> {
-        let found = self
-            .columns
-            .get_mut(column.index())
-            .ok_or_else(|| unknown(column))?;
+        let found = self.columns.get_mut(column.index()).ok_or_else(|| unknown(column))?;
         Ok(Arc::make_mut(&mut found.entries))
     }
 }
 
 impl fmt::Debug for ReferenceStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self
-            .columns
-            .iter()
-            .map(|column| (&column.name, column.entries.len()));
+        let columns = self.columns.iter().map(|column| (&column.name, column.entries.len()));
         f.write_str("ReferenceStore ")?;
         f.debug_map().entries(columns).finish()
     }
@@ -76,28 +64,18 @@ impl ByteStore for ReferenceStore {
         let known = self.columns.iter().position(|column| column.name == name);
         let index = known.unwrap_or(self.columns.len());
         if known.is_none() {
-            self.columns.push(Column {
-                name: name.to_owned(),
-                entries: Arc::default(),
-            });
+            self.columns.push(Column { name: name.to_owned(), entries: Arc::default() });
         }
-        let number = u32::try_from(index)
-            .map_err(|_| Error::program("more columns than a store can number"))?;
+        let number = u32::try_from(index).map_err(|_| Error::program("more columns than a store can number"))?;
         Ok(ColumnId::new(number))
     }
 
-    fn get(
-        &self,
-        column: ColumnId,
-        key: &[u8],
-        read: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<bool> {
+    fn get(&self, column: ColumnId, key: &[u8], read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         get(self.entries(column)?, key, read)
     }
 
     fn put(&mut self, column: ColumnId, key: &[u8], value: &[u8]) -> Result<()> {
-        self.entries_mut(column)?
-            .insert(key.to_vec(), value.to_vec());
+        self.entries_mut(column)?.insert(key.to_vec(), value.to_vec());
         Ok(())
     }
 
@@ -120,39 +98,22 @@ impl ByteStore for ReferenceStore {
         Ok(())
     }
 
-    fn scan(
-        &self,
-        column: ColumnId,
-        prefix: &[u8],
-        from: &[u8],
-        visit: &mut VisitEntry<'_>,
-    ) -> Result<()> {
+    fn scan(&self, column: ColumnId, prefix: &[u8], from: &[u8], visit: &mut VisitEntry<'_>) -> Result<()> {
         scan(self.entries(column)?, prefix, from, visit)
     }
 
     fn delete_range(&mut self, column: ColumnId, start: &[u8], end: &[u8]) -> Result<()> {
-        self.entries_mut(column)?
-            .retain(|key, _| !(start <= key.as_slice() && key.as_slice() < end));
+        self.entries_mut(column)?.retain(|key, _| !(start <= key.as_slice() && key.as_slice() < end));
         Ok(())
     }
 
     fn freeze(&mut self) -> Result<Box<dyn FrozenBytes>> {
-        Ok(Box::new(FrozenReference(
-            self.columns
-                .iter()
-                .map(|column| Arc::clone(&column.entries))
-                .collect(),
-        )))
+        Ok(Box::new(FrozenReference(self.columns.iter().map(|column| Arc::clone(&column.entries)).collect())))
     }
 
     fn approximate_size(&self, column: ColumnId) -> Option<u64> {
         let entries = self.entries(column).ok()?;
-        Some(
-            entries
-                .iter()
-                .map(|(key, value)| (key.len() + value.len()) as u64)
-                .sum(),
-        )
+        Some(entries.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum())
     }
 }
 
@@ -161,30 +122,16 @@ struct FrozenReference(Vec<Arc<Entries>>);
 
 impl FrozenReference {
     fn entries(&self, column: ColumnId) -> Result<&Entries> {
-        self.0
-            .get(column.index())
-            .map(|entries| &**entries)
-            .ok_or_else(|| unknown(column))
+        self.0.get(column.index()).map(|entries| &**entries).ok_or_else(|| unknown(column))
     }
 }
 
 impl FrozenBytes for FrozenReference {
-    fn get(
-        &self,
-        column: ColumnId,
-        key: &[u8],
-        read: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<bool> {
+    fn get(&self, column: ColumnId, key: &[u8], read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         get(self.entries(column)?, key, read)
     }
 
-    fn scan(
-        &self,
-        column: ColumnId,
-        prefix: &[u8],
-        from: &[u8],
-        visit: &mut VisitEntry<'_>,
-    ) -> Result<()> {
+    fn scan(&self, column: ColumnId, prefix: &[u8], from: &[u8], visit: &mut VisitEntry<'_>) -> Result<()> {
         scan(self.entries(column)?, prefix, from, visit)
     }
 }

@@ -84,12 +84,7 @@ pub trait ByteStore {
     ///
     /// This is the hot path: lend the bytes where they lie (RocksDB: pinned) rather than copying them. An error of
     /// `read` is passed on.
-    fn get(
-        &self,
-        column: ColumnId,
-        key: &[u8],
-        read: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<bool>;
+    fn get(&self, column: ColumnId, key: &[u8], read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool>;
 
     /// Lends the values under several keys to `read`, each with the position of its key in `keys`, in any order;
     /// missing keys are skipped.
@@ -132,13 +127,7 @@ pub trait ByteStore {
     ///
     /// An empty `prefix` is every key, an empty `from` every key of the prefix. Iteration of map state comes in pages:
     /// a scan that begins right behind the last key of the page before.
-    fn scan(
-        &self,
-        column: ColumnId,
-        prefix: &[u8],
-        from: &[u8],
-        visit: &mut VisitEntry<'_>,
-    ) -> Result<()>;
+    fn scan(&self, column: ColumnId, prefix: &[u8], from: &[u8], visit: &mut VisitEntry<'_>) -> Result<()>;
 
     /// Removes all entries with `start <= key < end`. Used for whole key groups and states, not per record.
     fn delete_range(&mut self, column: ColumnId, start: &[u8], end: &[u8]) -> Result<()>;
@@ -148,11 +137,7 @@ pub trait ByteStore {
     ///
     /// [`finish_load`](Self::finish_load) follows the last load, and nothing else is called in between but
     /// [`column`](Self::column). The default puts one after the other.
-    fn load(
-        &mut self,
-        column: ColumnId,
-        entries: &mut dyn Iterator<Item = (&[u8], &[u8])>,
-    ) -> Result<()> {
+    fn load(&mut self, column: ColumnId, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<()> {
         for (key, value) in entries {
             self.put(column, key, value)?;
         }
@@ -178,19 +163,8 @@ pub trait ByteStore {
 /// A [`ByteStore`] as it was when it was frozen; other threads read it, several at a time.
 pub trait FrozenBytes: Send + Sync {
     /// As [`ByteStore::get`].
-    fn get(
-        &self,
-        column: ColumnId,
-        key: &[u8],
-        read: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<bool>;
+    fn get(&self, column: ColumnId, key: &[u8], read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool>;
 
     /// As [`ByteStore::scan`]. A checkpoint scans every column once for every key group, ascending.
-    fn scan(
-        &self,
-        column: ColumnId,
-        prefix: &[u8],
-        from: &[u8],
-        visit: &mut VisitEntry<'_>,
-    ) -> Result<()>;
+    fn scan(&self, column: ColumnId, prefix: &[u8], from: &[u8], visit: &mut VisitEntry<'_>) -> Result<()>;
 }
