@@ -15,6 +15,9 @@ pub use bytes::{
     ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, LIST_DELIMITER, ReferenceStore,
     ReferenceStoreFactory, VisitEntry, Write, WriteBatch,
 };
+pub use canonical::{
+    CanonicalReader, CanonicalWriter, KeyGroupBlock, KeyedHeader, KeyedKind, Run, RunEntries, StateKind, StateMeta,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use descriptor::{
     AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,

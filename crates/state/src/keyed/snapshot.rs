@@ -1,7 +1,7 @@
 //! Snapshots of keyed state: frozen in the synchronous part, written in the asynchronous part.
 
 use highwater_checkpoint::{CheckpointStreamFactory, KeyedStateHandle, StateScope};
-use highwater_types::{KeyGroup, KeyGroupRange, Result};
+use highwater_types::{KeyGroup, KeyGroupRange, MaxParallelism, Result};
 
 use crate::canonical::{CanonicalWriter, KeyedHeader};
 
@@ -16,6 +16,7 @@ pub(crate) trait FrozenState: Send {
 /// thread.
 pub struct KeyedSnapshot {
     pub(crate) range: KeyGroupRange,
+    pub(crate) max_parallelism: MaxParallelism,
     pub(crate) header: KeyedHeader,
     /// In the order of the header.
     pub(crate) states: Vec<Box<dyn FrozenState>>,
@@ -29,7 +30,7 @@ impl KeyedSnapshot {
             return Ok(None);
         }
         let stream = streams.create_stream(StateScope::Exclusive)?;
-        let mut out = CanonicalWriter::new(stream, &self.header, self.range)?;
+        let mut out = CanonicalWriter::new(stream, &self.header, self.range, self.max_parallelism)?;
         let mut states = self.states;
         for group in self.range.iter() {
             out.start_key_group(group)?;
