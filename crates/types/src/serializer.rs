@@ -32,6 +32,20 @@ pub trait TypeSerializer<T>: Debug + Send + Sync + 'static {
 
     /// What a snapshot stores to recognise this serializer.
     fn snapshot(&self) -> SerializerSnapshot;
+
+    /// The value that stands for Java's `null`; none for most types. Only the serializer of [`Option`] has one: `None`.
+    ///
+    /// Maps keep a null flag of their own before each value. A value for which [`is_null`](Self::is_null) holds is that
+    /// flag alone; everything else follows the flag as [`serialize`](Self::serialize) writes it.
+    fn null(&self) -> Option<T> {
+        None
+    }
+
+    /// Whether the value stands for Java's `null`.
+    fn is_null(&self, value: &T) -> bool {
+        let _ = value;
+        false
+    }
 }
 
 /// A shared serializer.
