@@ -1,10 +1,18 @@
 //! The byte store: ordered bytes behind one trait, and the five kinds of state once over all of them.
 
+mod backend;
 mod batch;
+mod column;
+mod composite_key;
 mod factory;
+mod folding;
+mod list;
+mod map;
 mod reference;
 mod store;
+mod value;
 
+pub(crate) use backend::ByteBackend;
 pub use batch::{Write, WriteBatch};
 pub use factory::{ByteStoreContext, ByteStoreFactory};
 pub use reference::{ReferenceStore, ReferenceStoreFactory};

@@ -1,0 +1,176 @@
+//! List state over a byte store: the elements of a list joined by `,`, so that adding one is an append without a read.
+
+use highwater_types::{ByteReader, Error, Key, Result, ResultExt, SerializerRef, TypeSerializer};
+
+use super::column::StateColumn;
+use super::{LIST_DELIMITER, WriteBatch};
+use crate::keyed::{ListOps, Namespace, StateValue};
+
+pub(super) struct ByteListState<K, N, T> {
+    pub(super) column: StateColumn<K, N>,
+    pub(super) element: SerializerRef<T>,
+}
+
+impl<K: Key, N: Namespace, T: StateValue> ByteListState<K, N, T> {
+    /// The elements, joined.
+    fn join(&self, elements: &[T], out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        elements.iter().enumerate().try_for_each(|(position, element)| self.push(element, position == 0, out))
+    }
+
+    /// Appends one element, behind a delimiter unless it is the first.
+    #[inline]
+    fn push(&self, element: &T, first: bool, out: &mut Vec<u8>) -> Result<()> {
+        if !first {
+            out.push(LIST_DELIMITER);
+        }
+        self.element.serialize(element, out).with("state", self.column.name())
+    }
+
+    /// Copies the list's bytes to `out` and tells whether there is a list. User code runs over the copy: it may use
+    /// other states, so the store must not stay borrowed.
+    fn copy(&self, key: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+        let found = self.column.read(key, |bytes| {
+            out.clear();
+            out.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        Ok(found.is_some())
+    }
+}
+
+/// Decodes the elements one by one. The delimiter is not escaped: only the element's own decoder knows where it ends.
+fn for_each_element<T: 'static>(
+    bytes: &[u8],
+    serializer: &dyn TypeSerializer<T>,
+    mut visit: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let mut reader = ByteReader::new(bytes);
+    visit(serializer.deserialize(&mut reader)?)?;
+    while !reader.is_empty() {
+        let offset = reader.position();
+        let found = reader.read_u8()?;
+        if found != LIST_DELIMITER {
+            return Err(Error::corrupt("the elements of a list are not joined by a comma")
+                .with("offset", offset)
+                .with("expected", format_args!("{LIST_DELIMITER:#04x}"))
+                .with("found", format_args!("{found:#04x}")));
+        }
+        visit(serializer.deserialize(&mut reader)?)?;
+    }
+    Ok(())
+}
+
+impl<K: Key, N: Namespace, T: StateValue> ListOps<T, N> for ByteListState<K, N, T> {
+    fn set_namespace(&self, namespace: N) {
+        self.column.set_namespace(namespace);
+    }
+
+    fn get(&self) -> Result<Vec<T>> {
+        let access = self.column.access()?;
+        let mut elements = Vec::new();
+        self.column.read(&access.key, |bytes| {
+            for_each_element(bytes, &*self.element, |element| {
+                elements.push(element);
+                Ok(())
+            })
+        })?;
+        Ok(elements)
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&T)) -> Result<()> {
+        let mut access = self.column.access()?;
+        let _same_key = self.column.shared.context.current()?;
+        let access = &mut *access;
+        if !self.copy(&access.key, &mut access.value)? {
+            return Ok(());
+        }
+        for_each_element(&access.value, &*self.element, |element| {
+            visit(&element);
+            Ok(())
+        })
+        .with("state", self.column.name())
+    }
+
+    fn add(&self, element: T) -> Result<()> {
+        self.add_all_of(std::slice::from_ref(&element))
+    }
+
+    fn add_all(&self, elements: Vec<T>) -> Result<()> {
+        self.add_all_of(&elements)
+    }
+
+    fn update(&self, elements: Vec<T>) -> Result<()> {
+        let mut access = self.column.access()?;
+        if elements.is_empty() {
+            return self.column.delete(&access.key);
+        }
+        self.join(&elements, &mut access.value)?;
+        self.column.put(&access)
+    }
+
+    fn retain(&self, keep: &mut dyn FnMut(&mut T) -> bool) -> Result<()> {
+        let mut access = self.column.access()?;
+        let _same_key = self.column.shared.context.current()?;
+        let access = &mut *access;
+        let mut old = Vec::new();
+        if !self.copy(&access.key, &mut old)? {
+            return Ok(());
+        }
+        access.value.clear();
+        let mut kept = 0_usize;
+        for_each_element(&old, &*self.element, |mut element| {
+            if keep(&mut element) {
+                self.push(&element, kept == 0, &mut access.value)?;
+                kept += 1;
+            }
+            Ok(())
+        })
+        .with("state", self.column.name())?;
+        match kept {
+            0 => self.column.delete(&access.key),
+            _ if access.value == old => Ok(()),
+            _ => self.column.put(access),
+        }
+    }
+
+    fn clear(&self) -> Result<()> {
+        let access = self.column.access()?;
+        self.column.delete(&access.key)
+    }
+
+    /// The elements stay as they are: the bytes of the sources are joined behind those of the target.
+    fn merge_namespaces(&self, target: N, sources: &[N]) -> Result<()> {
+        let mut access = self.column.access_namespaces()?;
+        let target = self.column.scope_of(&target)?;
+        let (mut batch, joined) = (WriteBatch::new(), &mut access.value);
+        joined.clear();
+        for source in self.column.scopes_of(sources)? {
+            self.column.read(&source, |bytes| {
+                if !batch.is_empty() {
+                    joined.push(LIST_DELIMITER);
+                }
+                joined.extend_from_slice(bytes);
+                batch.delete(self.column.column, &source);
+                Ok(())
+            })?;
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        batch.append(self.column.column, &target, joined);
+        self.column.write(|store, _| store.write(&batch))
+    }
+}
+
+impl<K: Key, N: Namespace, T: StateValue> ByteListState<K, N, T> {
+    fn add_all_of(&self, elements: &[T]) -> Result<()> {
+        let mut access = self.column.access()?;
+        if elements.is_empty() {
+            return Ok(());
+        }
+        self.join(elements, &mut access.value)?;
+        self.column.check_sizes(&access)?;
+        self.column.write(|store, column| store.append(column, &access.key, &access.value))
+    }
+}

@@ -1,0 +1,235 @@
+//! Map state over a byte store: one entry per map key, so that a large map is read and written in parts.
+
+use std::ops::ControlFlow;
+
+use highwater_types::{ByteReader, Error, Key, Result, ResultExt, SerializerRef, TypeSerializer};
+
+use super::WriteBatch;
+use super::column::{Access, StateColumn, decode, left_over};
+use crate::keyed::{MapOps, Namespace, StateValue};
+
+/// Most entries of a page of an iteration, as in Flink's `RocksDBMapState`.
+const PAGE_ENTRIES: usize = 128;
+/// A page ends behind this many bytes of keys and values, however few entries they are.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Map values come behind a flag that tells whether they are null: `01` alone for null, `00` before any other. A value
+/// type that has a null (`Option`) keeps it there; for the others a null, written by a Java job, is an error.
+pub(super) struct ByteMapState<K, N, UK, UV> {
+    pub(super) column: StateColumn<K, N>,
+    pub(super) key: SerializerRef<UK>,
+    pub(super) value: SerializerRef<UV>,
+}
+
+impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> ByteMapState<K, N, UK, UV> {
+    /// Completes the key of the access with a map key.
+    #[inline]
+    fn push_key(&self, access: &mut Access, key: &UK) -> Result<()> {
+        self.key.serialize(key, &mut access.key).with("state", self.column.name())
+    }
+
+    #[inline]
+    fn put_value(&self, access: &mut Access, value: &UV) -> Result<()> {
+        access.value.clear();
+        encode_value(value, &*self.value, &mut access.value).with("state", self.column.name())?;
+        self.column.put(access)
+    }
+
+    #[inline]
+    fn read(&self, key: &[u8]) -> Result<Option<UV>> {
+        self.column.read(key, |bytes| decode_value(bytes, &*self.value))
+    }
+
+    /// Gathers the entries of the current key and namespace page by page. The store is not borrowed while `visit` runs,
+    /// which may use other states, and write to this one through the batch: it is applied at the end of each page.
+    fn for_each_page(&self, visit: &mut dyn FnMut(&Page, &mut WriteBatch) -> Result<()>) -> Result<()> {
+        let access = self.column.access()?;
+        let _same_key = self.column.shared.context.current()?;
+        let (mut page, mut batch) = (Page::default(), WriteBatch::new());
+        let mut from = access.key.clone();
+        while page.fill(&self.column, access.scope(), &mut from)? {
+            visit(&page, &mut batch)?;
+            if !batch.is_empty() {
+                self.column.write(|store, _| store.write(&batch))?;
+                batch.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&self, page: &Page, visit: &mut dyn FnMut(&[u8], &[u8], UK, UV) -> Result<()>) -> Result<()> {
+        page.iter()
+            .try_for_each(|(key, value)| {
+                let map_key = decode(key.get(page.scope..).unwrap_or_default(), &*self.key)?;
+                visit(key, value, map_key, decode_value(value, &*self.value)?)
+            })
+            .with("state", self.column.name())
+    }
+}
+
+/// Some entries of a map in serialized form.
+#[derive(Default)]
+struct Page {
+    bytes: Vec<u8>,
+    /// Lengths of key and value.
+    entries: Vec<(usize, usize)>,
+    /// Length of the key without map key.
+    scope: usize,
+}
+
+impl Page {
+    /// Gathers the next entries that begin with `scope` and are not below `from`, and moves `from` behind them. False if
+    /// there is none.
+    fn fill<K: Key, N: Namespace>(
+        &mut self,
+        column: &StateColumn<K, N>,
+        scope: &[u8],
+        from: &mut Vec<u8>,
+    ) -> Result<bool> {
+        self.bytes.clear();
+        self.entries.clear();
+        self.scope = scope.len();
+        column.scan(scope, from, &mut |key, value| {
+            self.bytes.extend_from_slice(key);
+            self.bytes.extend_from_slice(value);
+            self.entries.push((key.len(), value.len()));
+            let full = self.entries.len() >= PAGE_ENTRIES || self.bytes.len() >= PAGE_BYTES;
+            Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        if let Some((last, _)) = self.iter().last() {
+            from.clear();
+            from.extend_from_slice(last);
+            from.push(0);
+        }
+        Ok(!self.entries.is_empty())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        self.entries.iter().map(move |(key_length, value_length)| {
+            let (key, after) = rest.split_at(*key_length);
+            let (value, after) = after.split_at(*value_length);
+            rest = after;
+            (key, value)
+        })
+    }
+}
+
+fn encode_value<V: 'static>(value: &V, serializer: &dyn TypeSerializer<V>, out: &mut Vec<u8>) -> Result<()> {
+    let is_null = serializer.is_null(value);
+    out.push(u8::from(is_null));
+    if is_null { Ok(()) } else { serializer.serialize(value, out) }
+}
+
+fn decode_value<V: 'static>(bytes: &[u8], serializer: &dyn TypeSerializer<V>) -> Result<V> {
+    let mut reader = ByteReader::new(bytes);
+    if reader.read_bool()? {
+        // Some writers let bytes of a null follow.
+        return serializer.null().ok_or_else(null_value);
+    }
+    let value = serializer.deserialize(&mut reader)?;
+    if reader.is_empty() { Ok(value) } else { Err(left_over(&reader)) }
+}
+
+#[cold]
+fn null_value() -> Error {
+    Error::incompatible("the map holds a null value, which the value type cannot hold: make it an `Option`")
+}
+
+impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> MapOps<UK, UV, N> for ByteMapState<K, N, UK, UV> {
+    fn set_namespace(&self, namespace: N) {
+        self.column.set_namespace(namespace);
+    }
+
+    fn get(&self, key: &UK) -> Result<Option<UV>> {
+        let mut access = self.column.access()?;
+        self.push_key(&mut access, key)?;
+        self.read(&access.key)
+    }
+
+    fn contains(&self, key: &UK) -> Result<bool> {
+        let mut access = self.column.access()?;
+        self.push_key(&mut access, key)?;
+        Ok(self.column.read(&access.key, |_| Ok(()))?.is_some())
+    }
+
+    fn put(&self, key: UK, value: UV) -> Result<()> {
+        let mut access = self.column.access()?;
+        self.push_key(&mut access, &key)?;
+        self.put_value(&mut access, &value)
+    }
+
+    fn put_all(&self, entries: Vec<(UK, UV)>) -> Result<()> {
+        let mut access = self.column.access()?;
+        let mut batch = WriteBatch::new();
+        for (key, value) in &entries {
+            let scope = access.scope().len();
+            access.key.truncate(scope);
+            self.push_key(&mut access, key)?;
+            access.value.clear();
+            encode_value(value, &*self.value, &mut access.value).with("state", self.column.name())?;
+            self.column.check_sizes(&access)?;
+            batch.put(self.column.column, &access.key, &access.value);
+        }
+        self.column.write(|store, _| store.write(&batch))
+    }
+
+    fn modify(&self, key: UK, initial: &mut dyn FnMut() -> UV, change: &mut dyn FnMut(&mut UV)) -> Result<()> {
+        let mut access = self.column.access()?;
+        let _same_key = self.column.shared.context.current()?;
+        self.push_key(&mut access, &key)?;
+        let mut value = self.read(&access.key)?.unwrap_or_else(initial);
+        change(&mut value);
+        self.put_value(&mut access, &value)
+    }
+
+    fn remove(&self, key: &UK) -> Result<()> {
+        let mut access = self.column.access()?;
+        self.push_key(&mut access, key)?;
+        self.column.delete(&access.key)
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&UK, &UV)) -> Result<()> {
+        self.for_each_page(&mut |page, _| {
+            self.decode(page, &mut |_, _, key, value| {
+                visit(&key, &value);
+                Ok(())
+            })
+        })
+    }
+
+    fn retain(&self, keep: &mut dyn FnMut(&UK, &mut UV) -> bool) -> Result<()> {
+        let mut encoded = Vec::new();
+        self.for_each_page(&mut |page, batch| {
+            self.decode(page, &mut |old_key, old_value, key, mut value| {
+                if !keep(&key, &mut value) {
+                    batch.delete(self.column.column, old_key);
+                    return Ok(());
+                }
+                encoded.clear();
+                encode_value(&value, &*self.value, &mut encoded)?;
+                if encoded != old_value {
+                    batch.put(self.column.column, old_key, &encoded);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        let access = self.column.access()?;
+        let mut empty = true;
+        self.column.scan(access.scope(), &[], &mut |_, _| {
+            empty = false;
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(empty)
+    }
+
+    fn clear(&self) -> Result<()> {
+        self.for_each_page(&mut |page, batch| {
+            page.iter().for_each(|(key, _)| batch.delete(self.column.column, key));
+            Ok(())
+        })
+    }
+}
