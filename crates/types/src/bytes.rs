@@ -39,6 +39,13 @@ impl<'a> ByteReader<'a> {
         self.bytes.len() - self.position
     }
 
+    /// The bytes not yet read, without reading them.
+    #[must_use]
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.position..).unwrap_or_default()
+    }
+
     /// Whether everything was read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -61,7 +68,7 @@ impl<'a> ByteReader<'a> {
     /// The next `N` bytes as an array.
     #[inline]
     pub fn read_array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        match self.bytes.get(self.position..).and_then(|rest| rest.first_chunk::<N>()) {
+        match self.rest().first_chunk::<N>() {
             Some(bytes) => {
                 self.position += N;
                 Ok(*bytes)

@@ -1,0 +1,171 @@
+//! Whether state that an older serializer wrote can be read by a new one.
+
+use super::class::{Class, ENUM, POJO, ROW, Shape};
+use super::{Content, Entry, Frame, SerializerSnapshot};
+use crate::ByteReader;
+
+/// Whether state written by an older serializer can be read by a new one (`TypeSerializerSchemaCompatibility`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Compatibility {
+    /// Read and written as it is.
+    AsIs,
+    /// Readable, but the bytes have to be written anew.
+    AfterMigration,
+    /// Not readable; the text says what differs, as in `list element: Long expected, String found`.
+    Incompatible(String),
+}
+
+impl Compatibility {
+    /// Both together: the worse of the two decides.
+    fn and(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::AsIs => other(),
+            Self::AfterMigration => match other() {
+                Self::AsIs => Self::AfterMigration,
+                other => other,
+            },
+            Self::Incompatible(_) => self,
+        }
+    }
+
+    /// Says where inside a type the difference lies.
+    fn within(self, place: &str) -> Self {
+        match self {
+            Self::Incompatible(text) => Self::Incompatible(format!("{place}: {text}")),
+            other => other,
+        }
+    }
+}
+
+impl SerializerSnapshot {
+    /// Whether state described by this snapshot can be read by the serializer whose snapshot is `new`.
+    ///
+    /// The rules are Flink's: the snapshot class must be the same; the outer content and every nested snapshot must be
+    /// compatible; one part that needs migration makes the whole need it.
+    pub fn compatibility(&self, new: &Self) -> Compatibility {
+        if self.class_name != new.class_name {
+            return self.differs_from(new);
+        }
+        match (&self.content, &new.content) {
+            (Content::Plain(old_bytes), Content::Plain(new_bytes)) => {
+                if self.is_simple() || old_bytes == new_bytes {
+                    Compatibility::AsIs
+                } else if self.class_name == ENUM {
+                    self.enum_compatibility(new)
+                } else {
+                    self.differs_from(new)
+                }
+            }
+            (Content::Named(old_name), Content::Named(new_name)) => {
+                if old_name == new_name || new.accepts.0.contains(old_name) {
+                    Compatibility::AsIs
+                } else {
+                    self.differs_from(new)
+                }
+            }
+            (
+                Content::Composite { outer_version: old_version, outer: old_outer, nested: old_nested },
+                Content::Composite { outer_version: new_version, outer: new_outer, nested: new_nested },
+            ) => {
+                let outer = if (old_version, old_outer) == (new_version, new_outer) {
+                    Compatibility::AsIs
+                } else if self.class_name == ROW {
+                    row_compatibility((*old_version, old_outer), (*new_version, new_outer))
+                } else if old_nested.len() != new_nested.len() {
+                    self.differs_from(new)
+                } else {
+                    Compatibility::Incompatible(format!("{new} was written in another layout, {self}"))
+                };
+                if old_nested.len() != new_nested.len() {
+                    return outer.and(|| self.differs_from(new));
+                }
+                let pairs = old_nested.iter().zip(new_nested).enumerate();
+                pairs.fold(outer, |so_far, (i, (old, new))| {
+                    so_far.and(|| old.compatibility(new).within(&self.part_name(i)))
+                })
+            }
+            (
+                Content::Framed { type_name: old_type, maps: old },
+                Content::Framed { type_name: new_type, maps: new_ },
+            ) => {
+                let ([old_fields, ..], [new_fields, ..]) = (old, new_);
+                if old_type != new_type {
+                    self.differs_from(new)
+                } else if old == new_ {
+                    Compatibility::AsIs
+                } else if self.class_name == POJO {
+                    pojo_compatibility(old_fields, new_fields)
+                } else {
+                    Compatibility::Incompatible(format!("{new} was written with other registrations"))
+                }
+            }
+            _ => self.differs_from(new),
+        }
+    }
+
+    fn is_simple(&self) -> bool {
+        Class::named(self.class_name).is_some_and(|class| matches!(class.shape, Shape::Simple))
+    }
+
+    fn differs_from(&self, new: &Self) -> Compatibility {
+        Compatibility::Incompatible(format!("{new} expected, {self} found"))
+    }
+
+    fn part_name(&self, index: usize) -> String {
+        match Class::named(self.class_name).map(|class| (&class.shape, class.label)) {
+            Some((Shape::Composite { parts: Some(parts), .. }, label)) => {
+                parts.get(index).map_or_else(|| format!("{label} part {index}"), |part| (*part).to_owned())
+            }
+            Some((_, label)) => format!("{} field {index}", label.to_lowercase()),
+            None => format!("part {index}"),
+        }
+    }
+
+    /// Ordinals are stored, so old constants must keep their places; new ones may follow.
+    fn enum_compatibility(&self, new: &Self) -> Compatibility {
+        if self.type_name() != new.type_name() {
+            return self.differs_from(new);
+        }
+        let (old_names, new_names) = (self.enum_constants(), new.enum_constants());
+        if let Some(missing) = old_names.iter().find(|name| !new_names.contains(name)) {
+            return Compatibility::Incompatible(format!("{new} has no constant {missing} any more"));
+        }
+        if new_names.starts_with(&old_names) { Compatibility::AsIs } else { Compatibility::AfterMigration }
+    }
+
+    fn enum_constants(&self) -> Vec<String> {
+        let Content::Plain(bytes) = &self.content else { return Vec::new() };
+        let mut input = ByteReader::new(bytes);
+        // The content was walked when it was read.
+        let count = input.read_utf().and_then(|_| input.read_count(2)).unwrap_or_default();
+        (0..count).map_while(|_| input.read_utf().ok()).collect()
+    }
+}
+
+/// Rows with and without a row kind differ in their bytes only.
+fn row_compatibility(old: (i32, &[u8]), new: (i32, &[u8])) -> Compatibility {
+    let has_kind = |(version, outer): (i32, &[u8])| match version {
+        2 => false,
+        3 => true,
+        _ => outer == [1],
+    };
+    if has_kind(old) == has_kind(new) { Compatibility::AsIs } else { Compatibility::AfterMigration }
+}
+
+/// Fields are matched by name; added and removed ones are a matter of migration.
+fn pojo_compatibility(old: &[Entry], new: &[Entry]) -> Compatibility {
+    let same_names = old.len() == new.len() && old.iter().zip(new).all(|(old, new)| old.name == new.name);
+    let start = if same_names { Compatibility::AsIs } else { Compatibility::AfterMigration };
+    let pairs = old.iter().filter_map(|entry| Some((entry, new.iter().find(|other| other.name == entry.name)?)));
+    pairs.fold(start, |so_far, (old, new)| {
+        so_far.and(|| {
+            let verdict = match (&old.value, &new.value) {
+                (Some(Frame::Snapshot(old)), Some(Frame::Snapshot(new))) => old.compatibility(new),
+                (old, new) if old == new => Compatibility::AsIs,
+                _ => Compatibility::Incompatible("written by a serializer that is not known".to_owned()),
+            };
+            verdict.within(&format!("field {}", old.name))
+        })
+    })
+}
