@@ -21,7 +21,8 @@ pub use coordinator::{
 #[cfg(feature = "testing")]
 pub use fs::{CrashFileSystem, Survival};
 pub use fs::{
-    DirEntry, FileLock, FileStat, FileSystem, FileWriter, LocalFileSystem, error_from_io, file_system_for, io_error_kind,
+    DirEntry, FileLock, FileStat, FileSystem, FileWriter, LocalFileSystem, create_dir_durable, error_from_io,
+    file_system_for, io_error_kind,
 };
 pub use handle::{
     Change, ChangelogBytesHandle, ChangelogFileHandle, ChangelogHandle, ChannelState, ChannelStateHandle,

@@ -4,5 +4,7 @@
 mod sink;
 mod source;
 
-pub use sink::{Sink, SinkContext, SinkWriter};
-pub use source::{Source, SourceContext, SourceReader, SourceStatus};
+pub use sink::{FileSink, Sink, SinkContext, SinkWriter};
+pub use source::{
+    CollectionSource, FileSource, GeneratorSource, Source, SourceContext, SourceReader, SourceStatus,
+};

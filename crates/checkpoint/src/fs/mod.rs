@@ -193,7 +193,7 @@ pub(crate) fn file_error(action: &str, path: &StoragePath, error: io::Error) -> 
 }
 
 /// Creates a directory whose name, and that of every directory above it, survives a crash.
-pub(crate) fn create_dir_durable(fs: &dyn FileSystem, dir: &StoragePath) -> Result<()> {
+pub fn create_dir_durable(fs: &dyn FileSystem, dir: &StoragePath) -> Result<()> {
     let ancestors: Vec<StoragePath> = std::iter::successors(Some(dir.clone()), StoragePath::parent).collect();
     let mut created = Vec::new();
     for ancestor in &ancestors {

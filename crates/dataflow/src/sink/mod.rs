@@ -1,5 +1,9 @@
 //! Sinks: where records go, committed together with checkpoints.
 
+mod files;
+
+pub use files::FileSink;
+
 use std::fmt::Debug;
 
 use highwater_state::OperatorStateBackend;

@@ -1,5 +1,12 @@
 //! Sources: where records come from, with positions that can be replayed.
 
+mod files;
+mod generator;
+mod rate;
+
+pub use files::FileSource;
+pub use generator::{CollectionSource, GeneratorSource};
+
 use std::fmt::Debug;
 use std::time::Duration;
 

@@ -1,0 +1,149 @@
+//! Names of the sink's files. They never repeat, and tell to whom a file belongs.
+
+use std::fmt::Write;
+
+use crate::sink::SinkContext;
+
+/// Digits of the job id in a name.
+const JOB_DIGITS: usize = 8;
+
+/// Names a subtask's files: `.part-<job>-<uid>-<subtask>-<attempt>-<sequence>` while they are pending, the same without
+/// the dot and with `-<checkpoint>` behind it once they are committed. Uid and attempt are [escaped](escape). A uid may
+/// hold dashes, the parts behind it do not: their number tells where it ends.
+#[derive(Debug)]
+pub(super) struct Namer {
+    /// `.part-<job>-<uid>-`: every pending file of this sink of this job begins with it.
+    sink: String,
+    /// `.part-<job>-<uid>-<subtask>-<attempt>-`
+    subtask: String,
+    /// `-<attempt>-`, escaped.
+    attempt: String,
+    uid: String,
+    next: u64,
+}
+
+impl Namer {
+    pub(super) fn new(context: &SinkContext<'_>) -> Self {
+        let job = context.job_id.get(..JOB_DIGITS).unwrap_or(context.job_id);
+        let uid = escape(context.uid, true);
+        let attempt = escape(context.attempt, false);
+        let sink = format!(".part-{job}-{uid}-");
+        let subtask = format!("{sink}{}-{attempt}-", context.subtask);
+        Self { sink, subtask, attempt, uid, next: 0 }
+    }
+
+    /// A new pending name.
+    pub(super) fn next_pending(&mut self) -> String {
+        self.next += 1;
+        format!("{}{}", self.subtask, self.next)
+    }
+
+    /// Whether this is a pending file of this sink of this job, of an attempt that is over.
+    pub(super) fn is_left_behind(&self, name: &str) -> bool {
+        name.strip_prefix(&self.sink).and_then(PendingTail::parse).is_some_and(|tail| tail.attempt != self.attempt)
+    }
+
+    /// The checkpoint with which a file was committed, if it is a file of a sink with this uid, of whatever job.
+    pub(super) fn committed_checkpoint(&self, name: &str) -> Option<u64> {
+        let (pending, checkpoint) = name.strip_prefix("part-")?.rsplit_once('-')?;
+        let (_job, rest) = pending.split_once('-')?;
+        let tail = rest.strip_prefix(&self.uid)?.strip_prefix('-')?;
+        PendingTail::parse(tail)?;
+        checkpoint.parse().ok()
+    }
+}
+
+/// `<subtask>-<attempt>-<sequence>`
+struct PendingTail<'a> {
+    attempt: &'a str,
+}
+
+impl<'a> PendingTail<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let (subtask, attempt, sequence) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        (parts.next().is_none() && is_number(subtask) && is_number(sequence) && !attempt.is_empty())
+            .then_some(Self { attempt })
+    }
+}
+
+/// The name under which a pending file is committed with a checkpoint.
+pub(super) fn committed_name(pending: &str, checkpoint: u64) -> String {
+    format!("{}-{checkpoint}", pending.strip_prefix('.').unwrap_or(pending))
+}
+
+/// Whether a name is that of a committed file of any sink.
+pub(super) fn is_committed(name: &str) -> bool {
+    name.starts_with("part-")
+}
+
+/// Letters, digits, `_` and `.` stay, and dashes if asked for; every other byte becomes `%` and two hex digits. What
+/// remains has no slash, and is told apart from every other text.
+fn escape(text: &str, keep_dashes: bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.' || (byte == b'-' && keep_dashes) {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(escaped, "%{byte:02x}");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namer(uid: &str, attempt: &str) -> Namer {
+        let (job, uid, attempt) = ("0123456789abcdef0123456789abcdef", escape(uid, true), escape(attempt, false));
+        let sink = format!(".part-{}-{uid}-", &job[..JOB_DIGITS]);
+        Namer { subtask: format!("{sink}3-{attempt}-"), sink, attempt, uid, next: 0 }
+    }
+
+    #[test]
+    fn names_are_new_each_time_and_known_again() {
+        let mut mine = namer("word-count/out", "a-1");
+        let (first, second) = (mine.next_pending(), mine.next_pending());
+        assert_eq!(first, ".part-01234567-word-count%2fout-3-a%2d1-1");
+        assert_ne!(first, second);
+        assert_eq!(committed_name(&first, 7), "part-01234567-word-count%2fout-3-a%2d1-1-7");
+        assert_eq!(mine.committed_checkpoint(&committed_name(&first, 7)), Some(7));
+        assert!(!is_committed(&first) && is_committed(&committed_name(&first, 7)));
+    }
+
+    #[test]
+    fn only_files_of_this_sink_and_of_other_attempts_are_left_behind() {
+        let mut now = namer("out", "2");
+        assert!(now.is_left_behind(&namer("out", "1").next_pending()));
+        assert!(!now.is_left_behind(&now.next_pending()), "another subtask of this attempt may be writing it");
+        assert!(!now.is_left_behind(&namer("out-2", "1").next_pending()), "another sink");
+        assert!(!now.is_left_behind(&namer("ou", "1").next_pending()), "another sink");
+        assert!(!now.is_left_behind(".part-89abcdef-out-3-1-1"), "another job");
+        for foreign in [
+            ".part-01234567-out-notes",
+            ".part-01234567-out-3-1-1-7-9",
+            ".part-01234567-out-x-1-1",
+            "part-01234567-out-3-1-1",
+        ] {
+            assert!(!now.is_left_behind(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn the_checkpoint_of_a_committed_file_is_found_for_this_uid_only() {
+        let now = namer("out", "2");
+        assert_eq!(now.committed_checkpoint("part-89abcdef-out-0-1-12-41"), Some(41));
+        for other in [
+            "part-89abcdef-out2-0-1-12-41",
+            "part-89abcdef-out-0-1-12",
+            "part-1",
+            ".part-89abcdef-out-0-1-12-41",
+            "part-x-out-0-1-12-x",
+        ] {
+            assert_eq!(now.committed_checkpoint(other), None, "{other}");
+        }
+    }
+}

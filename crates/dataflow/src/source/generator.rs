@@ -1,0 +1,252 @@
+//! Records made by a function of their index.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::time::Instant;
+
+use highwater_state::{ListStateDescriptor, OperatorListState};
+use highwater_types::{Error, Result};
+
+use super::rate::RateLimiter;
+use super::{Source, SourceContext, SourceReader, SourceStatus};
+
+/// Stripes of a fresh start. More than any usual parallelism, so that a later one still shares them out evenly.
+const STRIPES: u32 = 128;
+
+/// A source that calls a function with 0, 1, 2, ... (Flink's `DataGeneratorSource`).
+///
+/// Every index is used exactly once over all subtasks, also after a restore with another parallelism. The indexes are
+/// dealt to 128 stripes (more, if there are more subtasks), each holding every 128th; a stripe and its next index are
+/// one element of the operator state `stripes`. One subtask alone sees the indexes in ascending order.
+///
+/// ```
+/// use highwater_dataflow::GeneratorSource;
+///
+/// let squares = GeneratorSource::new(|index| index * index).count(1_000).rate(100.0);
+/// # let _ = squares;
+/// ```
+pub struct GeneratorSource<F> {
+    make: Arc<F>,
+    count: Option<u64>,
+    rate: Option<f64>,
+}
+
+impl<F> GeneratorSource<F> {
+    /// An endless source of `make(0)`, `make(1)`, ... The function should depend on nothing but the index: after a
+    /// restore it is called again for indexes behind the checkpoint.
+    #[must_use]
+    pub fn new<T>(make: F) -> Self
+    where
+        F: Fn(u64) -> T + Send + Sync + 'static,
+    {
+        Self { make: Arc::new(make), count: None, rate: None }
+    }
+
+    /// Ends after this many records over all subtasks. Default: never.
+    #[must_use]
+    pub fn count(mut self, records: u64) -> Self {
+        self.count = Some(records);
+        self
+    }
+
+    /// At most this many records per second over all subtasks, each of which has an equal share. Default: as fast as
+    /// the job takes them.
+    #[must_use]
+    pub fn rate(mut self, records_per_second: f64) -> Self {
+        self.rate = Some(records_per_second);
+        self
+    }
+}
+
+impl<F> Debug for GeneratorSource<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GeneratorSource").field("count", &self.count).field("rate", &self.rate).finish_non_exhaustive()
+    }
+}
+
+impl<T, F> Source for GeneratorSource<F>
+where
+    T: 'static,
+    F: Fn(u64) -> T + Send + Sync + 'static,
+{
+    type Record = T;
+
+    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = T>>> {
+        let state = context.state.list_state(&ListStateDescriptor::<(i64, i64)>::new("stripes"))?;
+        let stripes = if context.restored {
+            restored_stripes(state.get()?).map_err(|error| error.with("operator", context.uid))?
+        } else {
+            fresh_stripes(context.subtask, context.parallelism)
+        };
+        Ok(Box::new(GeneratorReader::new(
+            Arc::clone(&self.make),
+            stripes,
+            self.count.unwrap_or(u64::MAX),
+            checked_rate(self.rate)?.map(|rate| RateLimiter::share(rate, context.parallelism, Instant::now())),
+            state,
+        )))
+    }
+}
+
+/// Every element of a collection once, as a source for examples and tests.
+///
+/// ```
+/// use highwater_dataflow::CollectionSource;
+///
+/// let words = CollectionSource::new(vec!["to", "be", "or", "not", "to", "be"]);
+/// # let _ = words;
+/// ```
+#[derive(Clone)]
+pub struct CollectionSource<T>(Arc<[T]>);
+
+impl<T> CollectionSource<T> {
+    /// A source of these elements. After a restore the collection must be the same, as the state holds positions only.
+    #[must_use]
+    pub fn new(elements: impl Into<Vec<T>>) -> Self {
+        Self(elements.into().into())
+    }
+}
+
+impl<T> Debug for CollectionSource<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CollectionSource").field("len", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Source for CollectionSource<T> {
+    type Record = T;
+
+    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = T>>> {
+        let elements = Arc::clone(&self.0);
+        let count = elements.len() as u64;
+        #[expect(clippy::indexing_slicing, reason = "the count of the generator keeps the index within the collection")]
+        GeneratorSource::new(move |index| elements[index as usize].clone()).count(count).open(context)
+    }
+}
+
+/// Refuses rates that would never let a record pass.
+pub(super) fn checked_rate(rate: Option<f64>) -> Result<Option<f64>> {
+    match rate {
+        Some(rate) if !(rate.is_finite() && rate > 0.0) => {
+            Err(Error::configuration("the rate of a source must be a number of records per second above zero")
+                .with("found", rate))
+        }
+        rate => Ok(rate),
+    }
+}
+
+/// The indexes `next`, `next + step`, `next + 2 * step`, ...
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stripe {
+    next: u64,
+    step: u64,
+}
+
+impl Stripe {
+    fn remaining(self, count: u64) -> u64 {
+        count.saturating_sub(self.next).div_ceil(self.step)
+    }
+
+    fn element(&self) -> (i64, i64) {
+        (i64::try_from(self.next).unwrap_or(i64::MAX), i64::try_from(self.step).unwrap_or(i64::MAX))
+    }
+}
+
+fn fresh_stripes(subtask: u32, parallelism: u32) -> Vec<Stripe> {
+    let stripes = u64::from(STRIPES.max(parallelism));
+    (u64::from(subtask)..stripes)
+        .step_by(parallelism.max(1) as usize)
+        .map(|next| Stripe { next, step: stripes })
+        .collect()
+}
+
+fn restored_stripes(elements: Vec<(i64, i64)>) -> Result<Vec<Stripe>> {
+    let mut stripes = Vec::with_capacity(elements.len());
+    for (next, step) in elements {
+        match (u64::try_from(next), u64::try_from(step)) {
+            (Ok(next), Ok(step)) if step > 0 => stripes.push(Stripe { next, step }),
+            _ => {
+                return Err(Error::corrupt("an element of the generator's state is no stripe: use another snapshot")
+                    .with("state", "stripes")
+                    .with("found", format_args!("({next}, {step})")));
+            }
+        }
+    }
+    stripes.sort_by_key(|stripe| stripe.next);
+    Ok(stripes)
+}
+
+struct GeneratorReader<F> {
+    make: Arc<F>,
+    stripes: Vec<Stripe>,
+    /// Stripe whose turn it is: one record each, round and round, keeps the indexes in order.
+    turn: usize,
+    count: u64,
+    /// Records that the stripes of this subtask still hold.
+    remaining: u64,
+    limiter: Option<RateLimiter>,
+    state: OperatorListState<(i64, i64)>,
+}
+
+impl<F> GeneratorReader<F> {
+    fn new(
+        make: Arc<F>,
+        stripes: Vec<Stripe>,
+        count: u64,
+        limiter: Option<RateLimiter>,
+        state: OperatorListState<(i64, i64)>,
+    ) -> Self {
+        // Positions are `i64` in the state.
+        let count = count.min(i64::MAX as u64);
+        let remaining = stripes.iter().map(|stripe| stripe.remaining(count)).sum();
+        Self { make, stripes, turn: 0, count, remaining, limiter, state }
+    }
+
+    /// Appends `records` records; the stripes hold at least that many.
+    fn generate<T>(&mut self, mut records: usize, out: &mut Vec<T>)
+    where
+        F: Fn(u64) -> T,
+    {
+        out.reserve(records);
+        while records > 0 {
+            for stripe in self.stripes.iter_mut().skip(self.turn) {
+                if records == 0 {
+                    return;
+                }
+                if stripe.next < self.count {
+                    out.push((self.make)(stripe.next));
+                    stripe.next += stripe.step;
+                    records -= 1;
+                }
+                self.turn += 1;
+            }
+            self.turn = 0;
+        }
+    }
+}
+
+impl<T, F: Fn(u64) -> T> SourceReader for GeneratorReader<F> {
+    type Record = T;
+
+    fn poll(&mut self, limit: usize, out: &mut Vec<T>) -> Result<SourceStatus> {
+        if self.remaining == 0 {
+            return Ok(SourceStatus::Finished);
+        }
+        let limit = limit.min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        let granted = match &mut self.limiter {
+            Some(limiter) => limiter.take(limit, Instant::now()),
+            None => limit,
+        };
+        self.generate(granted, out);
+        self.remaining -= granted as u64;
+        Ok(match &self.limiter {
+            _ if self.remaining == 0 => SourceStatus::Finished,
+            Some(limiter) if granted < limit => SourceStatus::Idle(limiter.wait()),
+            _ => SourceStatus::Ready,
+        })
+    }
+
+    fn snapshot(&mut self) -> Result<()> {
+        self.state.update(self.stripes.iter().map(Stripe::element))
+    }
+}
