@@ -10,6 +10,8 @@ mod clock;
 mod descriptor;
 mod heap;
 mod keyed;
+mod operator;
+mod redistribution;
 
 pub use bytes::{
     ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, LIST_DELIMITER, ReferenceStore,
@@ -27,3 +29,8 @@ pub use keyed::{
     AggregatingState, KeyedBackend, KeyedBackendBuilder, KeyedSnapshot, ListState, MapState, Namespace, ReducingState,
     StateValue, ValueState,
 };
+pub use operator::{
+    BroadcastState, OperatorListState, OperatorSnapshot, OperatorStateBackend, OperatorStateBackendBuilder,
+    ReadOnlyBroadcastState,
+};
+pub use redistribution::{redistribute_keyed_state, redistribute_operator_state};

@@ -45,7 +45,7 @@ impl KeyedHeader {
         out.extend_from_slice(&VERSION.to_be_bytes());
         out.push(u8::from(self.compression));
         self.key_serializer.write_proxy(out)?;
-        StateMeta::write_all(&self.states, out)
+        StateMeta::write_all(self.states.iter(), out)
     }
 
     /// Reads a header.

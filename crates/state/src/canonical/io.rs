@@ -2,7 +2,7 @@
 
 use std::io;
 
-use highwater_checkpoint::StreamHandle;
+use highwater_checkpoint::{StreamHandle, error_from_io};
 use highwater_types::Error;
 
 /// What to call a stream in an error: its path, or the name of an inline one.
@@ -17,26 +17,17 @@ pub(crate) fn stream_name(stream: &StreamHandle) -> String {
     }
 }
 
-/// A failure to write state. An error of ours that came through `std::io` stays what it was (cancelled, too large).
+/// A failure to read state: bytes that end early are damage, anything else is the store's refusal.
 #[cold]
-pub(crate) fn write_error(error: io::Error) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) => error,
-        Err(error) => Error::storage("the state could not be written").because(error),
+pub(crate) fn read_error(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Error::corrupt("the state ends too early").because(error),
+        _ => error_from_io(error),
     }
 }
 
-/// A failure to read state: bytes that end early or do not decode are damage, anything else is the store's refusal.
+/// Compressed bytes that do not decode.
 #[cold]
-pub(crate) fn read_error(error: io::Error) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) => error,
-        Err(error) => match error.kind() {
-            io::ErrorKind::UnexpectedEof => Error::corrupt("the state ends too early").because(error),
-            io::ErrorKind::InvalidData | io::ErrorKind::Other => {
-                Error::corrupt("the compressed state does not decode").because(error)
-            }
-            _ => Error::storage("the state could not be read").because(error),
-        },
-    }
+pub(crate) fn decode_error(error: io::Error) -> Error {
+    Error::corrupt("the compressed state does not decode").because(error)
 }

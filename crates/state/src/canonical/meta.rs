@@ -152,6 +152,16 @@ impl StateMeta {
         self.kind
     }
 
+    /// How operator state is spread over subtasks; none for keyed state.
+    #[must_use]
+    pub fn distribution(&self) -> Option<DistributionMode> {
+        match self.kind {
+            StateKind::OperatorList(mode) => Some(mode),
+            StateKind::Broadcast => Some(DistributionMode::Broadcast),
+            StateKind::KeyValue(_) | StateKind::KeyValueV2(_) | StateKind::PriorityQueue => None,
+        }
+    }
+
     /// Serializer of the namespace; keyed state has one.
     #[must_use]
     pub fn namespace_serializer(&self) -> Option<&SerializerSnapshot> {
@@ -248,12 +258,12 @@ impl StateMeta {
     }
 
     /// Appends the number of states as two bytes and their descriptions.
-    pub(crate) fn write_all(metas: &[Self], out: &mut Vec<u8>) -> Result<()> {
+    pub(crate) fn write_all<'a>(metas: impl ExactSizeIterator<Item = &'a Self>, out: &mut Vec<u8>) -> Result<()> {
         let Ok(count) = i16::try_from(metas.len()) else {
             return Err(Error::program("one operator cannot have more than 32767 states").with("found", metas.len()));
         };
         out.extend_from_slice(&count.to_be_bytes());
-        metas.iter().try_for_each(|meta| meta.write(out))
+        metas.into_iter().try_for_each(|meta| meta.write(out))
     }
 
     /// Reads what [`write_all`](Self::write_all) wrote.

@@ -10,7 +10,7 @@ mod reader;
 mod writer;
 
 pub use header::KeyedHeader;
-pub(crate) use io::{read_error, stream_name, write_error};
+pub(crate) use io::{decode_error, read_error, stream_name};
 pub use meta::{KeyedKind, StateKind, StateMeta};
 pub use reader::{CanonicalReader, KeyGroupBlock, Run, RunEntries};
 pub use writer::CanonicalWriter;

@@ -8,7 +8,7 @@ use highwater_types::{ByteReader, Error, KeyGroup, KeyGroupRange, MaxParallelism
 use snap::read::FrameDecoder;
 
 use super::writer::{END_OF_KEY_GROUP, META_FOLLOWS};
-use super::{KeyedHeader, StateMeta, read_error, stream_name};
+use super::{KeyedHeader, StateMeta, decode_error, read_error, stream_name};
 
 /// Reads the header and the key groups of one canonical stream (Flink's `FullSnapshotRestoreOperation`). Key groups may
 /// be read in any order; only the bytes of the one asked for are read, and nothing is trusted that the bytes do not
@@ -355,7 +355,7 @@ fn read_header(bytes: &[u8]) -> Result<KeyedHeader> {
 /// proportion to the bytes that are there.
 fn decompress(stored: &[u8], offset: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(stored.len());
-    FrameDecoder::new(stored).read_to_end(&mut bytes).map_err(|error| read_error(error).with("offset", offset))?;
+    FrameDecoder::new(stored).read_to_end(&mut bytes).map_err(|error| decode_error(error).with("offset", offset))?;
     Ok(bytes)
 }
 

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use highwater_checkpoint::{CheckpointStream, KeyGroupsFormat, KeyGroupsHandle};
+use highwater_checkpoint::{CheckpointStream, KeyGroupsFormat, KeyGroupsHandle, error_from_io};
 use highwater_types::{Error, KeyGroup, KeyGroupRange, MaxParallelism, Result};
 use snap::write::FrameEncoder;
 
-use super::{KeyedHeader, write_error};
+use super::KeyedHeader;
 
 /// This bit in a key's first byte says that two more bytes follow the entry: the next state, or the end.
 pub(super) const META_FOLLOWS: u8 = 0x80;
@@ -20,21 +20,9 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// group, within a key group in runs of one state each.
 ///
 /// ```
-/// use highwater_checkpoint::{CheckpointStream, StreamHandle};
-/// use highwater_state::{CanonicalWriter, KeyedHeader, KeyedKind, StateMeta};
-/// use highwater_types::{DefaultSerializer, MaxParallelism, Result, VoidNamespace};
-/// # struct Bytes(Vec<u8>);
-/// # impl std::io::Write for Bytes {
-/// #     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> { self.0.write(bytes) }
-/// #     fn flush(&mut self) -> std::io::Result<()> { Ok(()) }
-/// # }
-/// # impl CheckpointStream for Bytes {
-/// #     fn position(&self) -> u64 { self.0.len() as u64 }
-/// #     fn finish(self: Box<Self>) -> Result<Option<StreamHandle>> {
-/// #         Ok(Some(StreamHandle::Inline { name: "example".into(), bytes: self.0.into() }))
-/// #     }
-/// # }
-/// # let stream = Box::new(Bytes(Vec::new()));
+/// use highwater_checkpoint::{CancelToken, CheckpointStreamFactory, MemoryStreamFactory, SnapshotOpener, StateScope};
+/// use highwater_state::{CanonicalReader, CanonicalWriter, KeyedHeader, KeyedKind, StateMeta};
+/// use highwater_types::{DefaultSerializer, MaxParallelism, VoidNamespace};
 ///
 /// let count = StateMeta::key_value(
 ///     "count",
@@ -45,6 +33,9 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// let key_serializer = i32::default_serializer().snapshot();
 /// let header = KeyedHeader { compression: false, key_serializer, states: vec![count] };
 /// let max_parallelism = MaxParallelism::new(4)?;
+///
+/// let streams = MemoryStreamFactory::new(1 << 20, CancelToken::new());
+/// let stream = streams.create_stream(StateScope::Exclusive)?;
 /// let mut writer = CanonicalWriter::new(stream, &header, max_parallelism.all(), max_parallelism)?;
 /// writer.start_key_group(2)?;
 /// writer.entry(
@@ -53,7 +44,13 @@ const BUFFER_BYTES: usize = 64 * 1024;
 ///     |value| Ok(value.extend_from_slice(&7_i64.to_be_bytes())),
 /// )?;
 /// let handle = writer.finish()?;
-/// assert_eq!(handle.offsets.iter().filter(|offset| **offset != 0).count(), 1);
+///
+/// let mut reader = CanonicalReader::open(&SnapshotOpener::in_memory(), &handle, max_parallelism)?;
+/// assert_eq!(reader.header(), &header);
+/// assert!(reader.block(1)?.is_none());
+/// let block = reader.block(2)?.unwrap();
+/// let entries: Vec<_> = block.runs()[0].entries.iter().collect();
+/// assert_eq!(entries, [(&[2, 0, 0, 0, 42, 0][..], &[0, 0, 0, 0, 0, 0, 0, 7][..])]);
 /// # Ok::<(), highwater_types::Error>(())
 /// ```
 pub struct CanonicalWriter {
@@ -93,7 +90,7 @@ impl CanonicalWriter {
         }
         let mut buffer = Vec::with_capacity(BUFFER_BYTES + BUFFER_BYTES / 4);
         header.write(&mut buffer)?;
-        stream.write_all(&buffer).map_err(write_error)?;
+        stream.write_all(&buffer).map_err(error_from_io)?;
         buffer.clear();
         Ok(Self {
             sink: Sink::Plain(stream),
@@ -238,7 +235,7 @@ impl CanonicalWriter {
         }
         self.mark_last_entry()?;
         self.buffer.extend_from_slice(&END_OF_KEY_GROUP.to_be_bytes());
-        self.sink.write_all(&self.buffer).map_err(write_error)?;
+        self.sink.write_all(&self.buffer).map_err(error_from_io)?;
         self.buffer.clear();
         self.sink.unframe()
     }
@@ -257,7 +254,7 @@ impl CanonicalWriter {
     #[cold]
     fn pass_on(&mut self) -> Result<()> {
         let done = self.buffer.get(..self.last).unwrap_or_default();
-        self.sink.write_all(done).map_err(write_error)?;
+        self.sink.write_all(done).map_err(error_from_io)?;
         self.buffer.drain(..self.last);
         self.last = 0;
         Ok(())
@@ -344,7 +341,7 @@ impl Sink {
     fn unframe(&mut self) -> Result<()> {
         *self = match std::mem::replace(self, Self::Failed) {
             Self::Framed(encoder) => {
-                Self::Plain(encoder.into_inner().map_err(|error| write_error(error.into_error()))?)
+                Self::Plain(encoder.into_inner().map_err(|error| error_from_io(error.into_error()))?)
             }
             other => other,
         };
