@@ -2,6 +2,7 @@
 //! decisions. Nothing here knows what the bytes mean.
 
 mod cancel;
+mod completed;
 mod coordinator;
 mod fs;
 mod handle;
@@ -15,6 +16,7 @@ mod stream_file;
 mod stream_memory;
 
 pub use cancel::CancelToken;
+pub use completed::{CompletedCheckpoint, CompletedCheckpointStore, UnreadableCheckpoint};
 pub use coordinator::{
     AbortReason, AttemptStart, CheckpointKind, Command, Coordinator, CoordinatorSettings, DiscardExtent, Event,
 };

@@ -71,8 +71,10 @@ impl StoragePath {
             Some(text) if !text.contains('\\') => {
                 Ok(Self { scheme: Some("file".to_owned()), authority: None, path: normalize(text) })
             }
-            _ => Err(Error::configuration("a storage path must be UTF-8 and free of backslashes: rename the directory")
-                .with("path", path.display())),
+            _ => {
+                Err(Error::configuration("a storage path must be UTF-8 and free of backslashes: rename the directory")
+                    .with("path", path.display()))
+            }
         }
     }
 

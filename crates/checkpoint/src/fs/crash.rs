@@ -347,9 +347,7 @@ impl Disk {
             .filter_map(|change| match change {
                 Change::Link { dir, .. } | Change::Unlink { dir, .. } if dir == id => None,
                 Change::Rename { from, to, .. } if from.0 == id && to.0 == id => None,
-                Change::Rename { from, to, node } if from.0 == id => {
-                    Some(Change::Link { dir: to.0, name: to.1, node })
-                }
+                Change::Rename { from, to, node } if from.0 == id => Some(Change::Link { dir: to.0, name: to.1, node }),
                 Change::Rename { from, to, .. } if to.0 == id => Some(Change::Unlink { dir: from.0, name: from.1 }),
                 other => Some(other),
             })

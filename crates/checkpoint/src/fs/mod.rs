@@ -184,8 +184,12 @@ pub(crate) fn into_io(error: Error) -> io::Error {
 /// The error of a file operation, with the cure where the kind tells it.
 pub(crate) fn file_error(action: &str, path: &StoragePath, error: io::Error) -> Error {
     let cure = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": no space is left, free some or choose another directory",
-        io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only, mount it writable or choose another directory",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": no space is left, free some or choose another directory"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            ": the file system is read-only, mount it writable or choose another directory"
+        }
         io::ErrorKind::PermissionDenied => ": permission denied, check owner and mode of the file and its directory",
         _ => "",
     };

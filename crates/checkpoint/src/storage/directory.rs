@@ -97,8 +97,10 @@ impl JobDirectory {
     pub(super) fn create_checkpoint(&self, id: u64) -> Result<StoragePath> {
         let directory = self.checkpoint(id);
         if self.fs.stat(&directory)?.is_some() {
-            return Err(Error::storage("the directory of a new checkpoint exists already: continue above the highest id")
-                .with("directory", directory));
+            return Err(Error::storage(
+                "the directory of a new checkpoint exists already: continue above the highest id",
+            )
+            .with("directory", directory));
         }
         self.fs.create_dir_all(&directory)?;
         Ok(directory)

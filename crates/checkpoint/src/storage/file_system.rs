@@ -103,12 +103,7 @@ impl CheckpointStorage for FileSystemCheckpointStorage {
         Ok(Arc::new(DirectoryAccess { job, settings: self.settings(), _lock: lock }))
     }
 
-    fn streams(
-        &self,
-        job: JobId,
-        checkpoint_id: u64,
-        cancel: CancelToken,
-    ) -> Result<Arc<dyn CheckpointStreamFactory>> {
+    fn streams(&self, job: JobId, checkpoint_id: u64, cancel: CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>> {
         Ok(self.settings().streams(Some(&self.job(job)?), checkpoint_id, cancel))
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use highwater_types::Result;
 
 use super::commit::commit_metadata;
-use super::{CheckpointLocation, CheckpointStorageAccess, CompletedLocation, JobDirectory, NOT_EXTERNALLY_ADDRESSABLE};
 use super::layout;
+use super::{CheckpointLocation, CheckpointStorageAccess, CompletedLocation, JobDirectory, NOT_EXTERNALLY_ADDRESSABLE};
 use crate::fs::FileLock;
 use crate::{CancelToken, CheckpointStreamFactory, FsStreamFactory, MemoryStreamFactory, StoragePath};
 

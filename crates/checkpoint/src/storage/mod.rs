@@ -18,6 +18,7 @@ use crate::{CancelToken, CheckpointStreamFactory, JobId, StoragePath};
 pub use directory::{CheckpointEntry, JobDirectory};
 pub use file_system::FileSystemCheckpointStorage;
 pub use job_manager::JobManagerCheckpointStorage;
+pub(crate) use layout::{METADATA, is_own_file, is_state_file, is_temporary};
 pub use resolve::{ResolvedSnapshot, resolve_pointer};
 
 /// The pointer of a checkpoint that lives in the coordinator's memory alone, as Flink prints it.
@@ -52,12 +53,7 @@ pub trait CheckpointStorage: Debug + Send + Sync {
     fn open(&self, job: JobId) -> Result<Arc<dyn CheckpointStorageAccess>>;
 
     /// Streams of one checkpoint for a process other than the coordinator's. Creates nothing; takes no lock.
-    fn streams(
-        &self,
-        job: JobId,
-        checkpoint_id: u64,
-        cancel: CancelToken,
-    ) -> Result<Arc<dyn CheckpointStreamFactory>>;
+    fn streams(&self, job: JobId, checkpoint_id: u64, cancel: CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>>;
 
     /// Finds the snapshot behind a pointer: a directory that holds `_metadata`, or the metadata file itself, with or
     /// without a scheme.

@@ -88,10 +88,7 @@ pub(super) fn resolve_with(fs: Option<&Arc<dyn FileSystem>>, pointer: &str) -> R
         .with("directory", directory));
     }
     let mut metadata_bytes = Vec::new();
-    fs.open(&metadata_file)?
-        .read_to_end(&mut metadata_bytes)
-        .map_err(error_from_io)
-        .with("file", &metadata_file)?;
+    fs.open(&metadata_file)?.read_to_end(&mut metadata_bytes).map_err(error_from_io).with("file", &metadata_file)?;
     Ok(ResolvedSnapshot { fs, directory, metadata_file, metadata_bytes })
 }
 

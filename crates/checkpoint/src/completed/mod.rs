@@ -1,0 +1,217 @@
+//! Completed checkpoints: which are kept, and the removal of what nobody needs any more.
+
+mod checkpoint;
+mod cleanup;
+mod orphans;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use highwater_types::{Error, Result};
+use tracing::warn;
+
+use crate::{CheckpointStorageAccess, SnapshotOpener, StateOpener, StoragePath, StreamHandle};
+
+pub use checkpoint::{CompletedCheckpoint, UnreadableCheckpoint};
+use cleanup::Doomed;
+use orphans::Orphans;
+
+/// The newest completed checkpoints of a job (Flink's `CompletedCheckpointStore`).
+///
+/// It begins with [`recover`](Self::recover), which registers everything complete in the job's own directory before
+/// anything may be deleted. From then on it keeps the newest *n*; an older one goes with whatever it alone needs. A file
+/// that a kept checkpoint references is never deleted; neither is anything outside the job's directory, anything below
+/// `taskowned`, or a file whose name is not of the kind Highwater gives. A failed deletion is logged and tried again
+/// later.
+///
+/// ```
+/// use highwater_checkpoint::{
+///     CheckpointMetadata, CheckpointStorage, CompletedCheckpoint, CompletedCheckpointStore, JobId,
+///     JobManagerCheckpointStorage,
+/// };
+///
+/// let job = JobManagerCheckpointStorage::new().open(JobId::from_name("demo"))?;
+/// let mut store = CompletedCheckpointStore::recover(job.clone(), 2)?;
+/// for _ in 0..3 {
+///     let id = store.next_checkpoint_id();
+///     let completed = job.begin(id)?.write_metadata(b"")?;
+///     store.add(CompletedCheckpoint::new(CheckpointMetadata::new(id), &completed)?)?;
+/// }
+/// assert_eq!(store.checkpoints().map(|c| c.id()).collect::<Vec<_>>(), [2, 3]);
+/// # Ok::<(), highwater_types::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct CompletedCheckpointStore {
+    access: Arc<dyn CheckpointStorageAccess>,
+    max_retained: usize,
+    /// By ascending id.
+    kept: VecDeque<Arc<CompletedCheckpoint>>,
+    unreadable: Vec<UnreadableCheckpoint>,
+    /// No longer kept, but not yet wholly deleted.
+    doomed: Vec<Doomed>,
+    orphans: Orphans,
+    highest_id: u64,
+}
+
+impl CompletedCheckpointStore {
+    /// Registers all complete checkpoints of the job's directory and remembers what a crash left there. `max_retained`
+    /// is how many are kept while the job runs, at least 1 (`execution.checkpointing.num-retained`).
+    ///
+    /// A checkpoint whose metadata cannot be read is no reason to fail here; it is kept on disk with all it may
+    /// reference, and listed by [`unreadable`](Self::unreadable).
+    ///
+    /// # Errors
+    /// [`Storage`](highwater_types::ErrorKind::Storage) when the directory cannot be listed.
+    pub fn recover(access: Arc<dyn CheckpointStorageAccess>, max_retained: usize) -> Result<Self> {
+        let mut store = Self {
+            access,
+            max_retained: max_retained.max(1),
+            kept: VecDeque::new(),
+            unreadable: Vec::new(),
+            doomed: Vec::new(),
+            orphans: Orphans::default(),
+            highest_id: 0,
+        };
+        let Some(job) = store.access.directory().cloned() else { return Ok(store) };
+        let on_disk = job.checkpoints()?;
+        for entry in on_disk.iter().filter(|entry| entry.complete) {
+            match CompletedCheckpoint::load(&job, entry.id) {
+                Ok(checkpoint) => store.kept.push_back(Arc::new(checkpoint)),
+                Err(error) => {
+                    let pointer = job.checkpoint(entry.id).to_string();
+                    warn!(pointer, %error, "a checkpoint cannot be read; nothing it may reference will be deleted");
+                    store.unreadable.push(UnreadableCheckpoint { id: entry.id, pointer, error });
+                }
+            }
+        }
+        store.highest_id = on_disk.last().map_or(0, |entry| entry.id);
+        store.orphans = Orphans::find(&job, &on_disk, &store.unreadable, &store.kept)?;
+        Ok(store)
+    }
+
+    /// The kept checkpoints, by ascending id. Right after recovery these may be more than will be kept.
+    pub fn checkpoints(&self) -> impl DoubleEndedIterator<Item = &Arc<CompletedCheckpoint>> {
+        self.kept.iter()
+    }
+
+    /// The newest kept checkpoint.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Arc<CompletedCheckpoint>> {
+        self.kept.back()
+    }
+
+    /// The checkpoint to resume from: the newest, or none if there never was one.
+    ///
+    /// # Errors
+    /// [`Corrupt`](highwater_types::ErrorKind::Corrupt) when a newer one cannot be read: sinks may have committed what
+    /// it stands for, so going back behind it must be the user's own choice.
+    pub fn latest_to_restore(&self) -> Result<Option<&Arc<CompletedCheckpoint>>> {
+        let latest = self.latest();
+        let newer = self.unreadable.iter().rev().find(|lost| latest.is_none_or(|latest| latest.id() < lost.id));
+        let Some(lost) = newer else { return Ok(latest) };
+        let error = Error::corrupt(
+            "the newest checkpoint cannot be read. Repair it, or move its directory away to resume from an older one",
+        )
+        .with("pointer", &lost.pointer)
+        .because(lost.error.to_string());
+        Err(match latest {
+            Some(older) => error.with("newest readable", older.pointer()),
+            None => error.with("newest readable", "none"),
+        })
+    }
+
+    /// Checkpoints found by recovery whose metadata cannot be read, by ascending id.
+    #[must_use]
+    pub fn unreadable(&self) -> &[UnreadableCheckpoint] {
+        &self.unreadable
+    }
+
+    /// An id above every checkpoint that was ever seen, complete or not.
+    #[must_use]
+    pub fn next_checkpoint_id(&self) -> u64 {
+        self.highest_id.saturating_add(1)
+    }
+
+    /// Opens the handles of one of its checkpoints.
+    #[must_use]
+    pub fn opener(&self, checkpoint: &CompletedCheckpoint) -> Arc<dyn StateOpener> {
+        match (self.access.directory(), checkpoint.directory()) {
+            (Some(job), Some(directory)) => {
+                Arc::new(SnapshotOpener::new(Arc::clone(job.file_system()), directory.clone()))
+            }
+            _ => Arc::new(SnapshotOpener::in_memory()),
+        }
+    }
+
+    /// Adds a checkpoint that was just completed, and deletes those that are now one too many. Returns their ids.
+    ///
+    /// # Errors
+    /// [`Internal`](highwater_types::ErrorKind::Internal) when its id is not above all others. Failed deletions are no
+    /// errors.
+    pub fn add(&mut self, checkpoint: CompletedCheckpoint) -> Result<Vec<u64>> {
+        if let Some(latest) = self.latest().filter(|latest| latest.id() >= checkpoint.id()) {
+            return Err(Error::internal("checkpoint ids must increase")
+                .with("expected above", latest.id())
+                .with("found", checkpoint.id()));
+        }
+        self.highest_id = self.highest_id.max(checkpoint.id());
+        self.kept.push_back(Arc::new(checkpoint));
+        let mut subsumed = Vec::new();
+        while self.kept.len() > self.max_retained {
+            subsumed.extend(self.kept.pop_front());
+        }
+        let ids = subsumed.iter().map(|checkpoint| checkpoint.id()).collect();
+        self.delete(subsumed);
+        Ok(ids)
+    }
+
+    /// Deletes every checkpoint, for a job that ends and does not want to keep them.
+    pub fn discard_all(&mut self) {
+        let all = self.kept.drain(..).collect();
+        self.delete(all);
+    }
+
+    /// Deletes the files behind handles that no checkpoint took up: those of an aborted checkpoint, or of an
+    /// acknowledgement that came too late.
+    pub fn discard_handles<'a>(&mut self, checkpoint_id: u64, handles: impl IntoIterator<Item = &'a StreamHandle>) {
+        let Some(job) = self.access.directory() else { return };
+        self.doomed.push(Doomed::handles(job.checkpoint(checkpoint_id), handles));
+        self.clean_up();
+    }
+
+    /// What a crash left in the job's directory: files no kept checkpoint references, and directories of checkpoints
+    /// that were never completed.
+    pub fn orphans(&self) -> impl Iterator<Item = &StoragePath> {
+        self.orphans.files.iter().chain(&self.orphans.directories)
+    }
+
+    /// Removes the [orphans](Self::orphans) that recovery found, and returns how many are gone. Checkpoints that began
+    /// since are never touched. What cannot be removed is logged and stays listed.
+    pub fn remove_orphans(&mut self) -> usize {
+        match self.access.directory() {
+            Some(job) => self.orphans.remove(job.file_system().as_ref()),
+            None => 0,
+        }
+    }
+
+    fn delete(&mut self, checkpoints: Vec<Arc<CompletedCheckpoint>>) {
+        if let Some(job) = self.access.directory() {
+            self.doomed.extend(checkpoints.iter().filter_map(|checkpoint| Doomed::checkpoint(job, checkpoint)));
+        }
+        self.clean_up();
+    }
+
+    /// Deletes what is doomed; what fails is tried again with the next deletion.
+    fn clean_up(&mut self) {
+        let Some(job) = self.access.directory() else { return };
+        let kept = &self.kept;
+        let shared_is_safe = self.unreadable.is_empty();
+        self.doomed.retain_mut(|doomed| match doomed.delete(job, kept, shared_is_safe) {
+            Ok(()) => false,
+            Err(error) => {
+                warn!(%error, "could not delete files of an old checkpoint; trying again later");
+                true
+            }
+        });
+    }
+}
