@@ -287,10 +287,13 @@ impl<T: Clone> Coordinator<T> {
         if self.writing.take_if(|writing| *writing == checkpoint).is_none() {
             return;
         }
-        self.abort(checkpoint, match unclear {
-            true => AbortReason::MetadataUnclear(reason),
-            false => AbortReason::MetadataFailed(reason),
-        });
+        self.abort(
+            checkpoint,
+            match unclear {
+                true => AbortReason::MetadataUnclear(reason),
+                false => AbortReason::MetadataFailed(reason),
+            },
+        );
     }
 
     /// Gives up a checkpoint under way: tells of it, deletes what was acknowledged, counts the failure.

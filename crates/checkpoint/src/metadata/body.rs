@@ -67,11 +67,7 @@ fn read_master_state(reader: &mut ByteReader<'_>) -> Result<MasterState> {
 }
 
 fn read_master_state_content(content: &mut ByteReader<'_>) -> Result<MasterState> {
-    Ok(MasterState {
-        version: content.read_i32()?,
-        name: content.read_utf()?,
-        bytes: read_blob(content)?.to_vec(),
-    })
+    Ok(MasterState { version: content.read_i32()?, name: content.read_utf()?, bytes: read_blob(content)?.to_vec() })
 }
 
 fn read_operator(reader: &mut ByteReader<'_>, version: MetadataVersion) -> Result<OperatorState> {
@@ -88,11 +84,7 @@ fn read_name(reader: &mut ByteReader<'_>) -> Result<Option<String>> {
     Ok(Some(reader.read_utf()?).filter(|name| !name.is_empty()))
 }
 
-fn read_operator_body(
-    reader: &mut ByteReader<'_>,
-    version: MetadataVersion,
-    id: OperatorId,
-) -> Result<OperatorState> {
+fn read_operator_body(reader: &mut ByteReader<'_>, version: MetadataVersion, id: OperatorId) -> Result<OperatorState> {
     let (parallelism, max_parallelism) = read_parallelism(reader)?;
     let mut state = OperatorState::new(id, parallelism, max_parallelism);
     if version == MetadataVersion::V2 {
@@ -194,7 +186,9 @@ fn read_operator_slot(reader: &mut ByteReader<'_>) -> Result<Option<OperatorStat
 
 pub(super) fn write(out: &mut Vec<u8>, metadata: &CheckpointMetadata, version: MetadataVersion) -> Result<()> {
     if version == MetadataVersion::V2 {
-        return Err(Error::unsupported("metadata version 2 is read, not written; write version 3, which Flink 1.11 and later read"));
+        return Err(Error::unsupported(
+            "metadata version 2 is read, not written; write version 3, which Flink 1.11 and later read",
+        ));
     }
     out.extend_from_slice(&MAGIC.to_be_bytes());
     put_u32(out, version.number())?;

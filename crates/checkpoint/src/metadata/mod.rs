@@ -11,8 +11,6 @@ mod operator;
 mod primitives;
 mod properties;
 mod stream;
-#[cfg(test)]
-mod tests;
 mod version;
 
 use std::collections::BTreeMap;

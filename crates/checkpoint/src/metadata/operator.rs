@@ -34,11 +34,8 @@ pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Option<OperatorStateHa
 
 fn read_merged(reader: &mut ByteReader<'_>) -> Result<OperatorStateHandle> {
     let states = read_states(reader)?;
-    let directories = MergedDirectories {
-        task_owned: reader.read_utf()?,
-        shared: reader.read_utf()?,
-        is_empty: reader.read_bool()?,
-    };
+    let directories =
+        MergedDirectories { task_owned: reader.read_utf()?, shared: reader.read_utf()?, is_empty: reader.read_bool()? };
     let offset = reader.position();
     let data = stream::read(reader)?;
     if !is_segment(&data) {

@@ -83,7 +83,9 @@ pub(super) fn read_list<'a, T>(
 /// The handle inside a handle may not be nested further.
 pub(super) fn check_depth(depth: usize, offset: usize) -> Result<()> {
     if depth > MAX_DEPTH {
-        return Err(corrupt("handles are nested too deep", offset).with("expected", format_args!("at most {MAX_DEPTH}")));
+        return Err(
+            corrupt("handles are nested too deep", offset).with("expected", format_args!("at most {MAX_DEPTH}"))
+        );
     }
     Ok(())
 }
