@@ -12,8 +12,8 @@ use std::fmt::Debug;
 
 use highwater_types::{
     ByteReader, CharSerializer, Compatibility, DefaultSerializer, ErrorKind, JavaHash, JavaString, Length,
-    MaxParallelism, OperatorId, PrimitiveArraySerializer, SerializerRef, SerializerSnapshot, TimeWindow,
-    VoidNamespace, murmur,
+    MaxParallelism, OperatorId, PrimitiveArraySerializer, SerializerRef, SerializerSnapshot, TimeWindow, VoidNamespace,
+    murmur,
 };
 use serde_json::Value;
 

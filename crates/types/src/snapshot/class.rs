@@ -115,7 +115,7 @@ pub(super) const CUSTOM: &str = "io.highwater.CustomSerializerSnapshot";
 
 use Field::{Bool, I32, Utf, UtfList};
 
-static CLASSES: &[Class] = &[
+pub(super) static CLASSES: &[Class] = &[
     Class::simple("Boolean", base!("BooleanSerializer")),
     Class::simple("Byte", base!("ByteSerializer")),
     Class::simple("Short", base!("ShortSerializer")),

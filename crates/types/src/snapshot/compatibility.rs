@@ -169,3 +169,122 @@ fn pojo_compatibility(old: &[Entry], new: &[Entry]) -> Compatibility {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DefaultSerializer, write_utf};
+
+    fn of<T: DefaultSerializer>() -> SerializerSnapshot {
+        T::default_serializer().snapshot()
+    }
+
+    fn row(outer_version: i32, outer: &[u8], fields: Vec<SerializerSnapshot>) -> SerializerSnapshot {
+        SerializerSnapshot::composite(ROW, outer_version, outer.to_vec(), fields)
+    }
+
+    fn color(constants: &[&str]) -> SerializerSnapshot {
+        let mut bytes = Vec::new();
+        write_utf("Color", &mut bytes).unwrap();
+        bytes.extend((constants.len() as i32).to_be_bytes());
+        constants.iter().for_each(|constant| write_utf(constant, &mut bytes).unwrap());
+        SerializerSnapshot::new(ENUM, 3, Content::Plain(bytes))
+    }
+
+    fn pojo(fields: &[(&str, SerializerSnapshot)]) -> SerializerSnapshot {
+        let entry = |(name, snapshot): &(&str, SerializerSnapshot)| Entry {
+            name: (*name).to_owned(),
+            key: None,
+            value: Some(Frame::Snapshot(Box::new(snapshot.clone()))),
+        };
+        let maps = [fields.iter().map(entry).collect(), Vec::new(), Vec::new()];
+        SerializerSnapshot::new(POJO, 2, Content::Framed { type_name: "User".to_owned(), maps })
+    }
+
+    fn incompatible(text: &str) -> Compatibility {
+        Compatibility::Incompatible(text.to_owned())
+    }
+
+    #[test]
+    fn the_same_type_is_as_is() {
+        for snapshot in
+            [of::<i64>(), of::<Vec<(String, Option<bool>)>>(), color(&["RED"]), pojo(&[("id", of::<i64>())])]
+        {
+            assert_eq!(snapshot.compatibility(&snapshot.clone()), Compatibility::AsIs);
+        }
+    }
+
+    #[test]
+    fn a_difference_is_named_with_its_place() {
+        assert_eq!(of::<i64>().compatibility(&of::<String>()), incompatible("String expected, Long found"));
+        assert_eq!(
+            of::<Vec<String>>().compatibility(&of::<Vec<i64>>()),
+            incompatible("list element: Long expected, String found")
+        );
+        assert_eq!(
+            of::<std::collections::BTreeMap<i32, Vec<(i32, bool)>>>()
+                .compatibility(&of::<std::collections::BTreeMap<i32, Vec<(i32, i8)>>>()),
+            incompatible("map value: list element: tuple field 1: Byte expected, Boolean found")
+        );
+        assert_eq!(
+            of::<(i32, i32)>().compatibility(&of::<(i32, i32, i32)>()),
+            incompatible("Tuple<Integer, Integer, Integer> expected, Tuple<Integer, Integer> found")
+        );
+        assert_eq!(
+            of::<Option<i32>>().compatibility(&of::<i32>()),
+            incompatible("Integer expected, Nullable<Integer> found")
+        );
+    }
+
+    #[test]
+    fn padding_of_nulls_must_stay() {
+        let padded = SerializerSnapshot::nullable(of::<i64>(), 8);
+        assert!(matches!(padded.compatibility(&of::<Option<i64>>()), Compatibility::Incompatible(_)));
+    }
+
+    #[test]
+    fn an_old_version_of_a_simple_snapshot_is_the_same() {
+        let mut old = of::<i64>();
+        old.version = 2;
+        old.content = Content::Plain(vec![0, 1, b'x']);
+        assert_eq!(old.compatibility(&of::<i64>()), Compatibility::AsIs);
+    }
+
+    #[test]
+    fn migration_of_a_part_is_migration_of_the_whole() {
+        let (with_kind, without) = (row(4, &[1], vec![of::<i64>()]), row(2, &[], vec![of::<i64>()]));
+        assert_eq!(without.compatibility(&with_kind), Compatibility::AfterMigration);
+        assert_eq!(row(3, &[], vec![of::<i64>()]).compatibility(&with_kind), Compatibility::AsIs);
+
+        let pair = |first: &SerializerSnapshot, second| SerializerSnapshot::tuple(vec![first.clone(), second]);
+        let old = pair(&without, of::<i64>());
+        assert_eq!(old.compatibility(&pair(&with_kind, of::<i64>())), Compatibility::AfterMigration);
+        // A later part that does not fit outweighs it.
+        assert_eq!(
+            old.compatibility(&pair(&with_kind, of::<bool>())),
+            incompatible("tuple field 1: Boolean expected, Long found")
+        );
+    }
+
+    #[test]
+    fn enums_may_grow() {
+        let old = color(&["RED", "GREEN"]);
+        assert_eq!(old.compatibility(&color(&["RED", "GREEN", "BLUE"])), Compatibility::AsIs);
+        assert_eq!(old.compatibility(&color(&["GREEN", "RED"])), Compatibility::AfterMigration);
+        assert_eq!(old.compatibility(&color(&["RED"])), incompatible("Enum<Color> has no constant GREEN any more"));
+    }
+
+    #[test]
+    fn pojos_may_gain_and_lose_fields() {
+        let old = pojo(&[("id", of::<i64>()), ("name", of::<String>())]);
+        assert_eq!(old.compatibility(&pojo(&[("id", of::<i64>())])), Compatibility::AfterMigration);
+        assert_eq!(
+            old.compatibility(&pojo(&[("age", of::<i32>()), ("id", of::<i64>()), ("name", of::<String>())])),
+            Compatibility::AfterMigration
+        );
+        assert_eq!(
+            old.compatibility(&pojo(&[("id", of::<i32>())])),
+            incompatible("field id: Integer expected, Long found")
+        );
+    }
+}
