@@ -25,6 +25,7 @@ pub use descriptor::{
     AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
 };
+pub use heap::MapKey;
 pub use keyed::{
     AggregatingState, KeyedBackend, KeyedBackendBuilder, KeyedSnapshot, ListState, MapState, Namespace, ReducingState,
     StateValue, ValueState,

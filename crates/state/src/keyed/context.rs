@@ -73,11 +73,6 @@ impl<K: Key> KeyContext<K> {
         &self.hasher
     }
 
-    /// Group and table hash of any key, for restores.
-    pub(crate) fn hash_of(&self, key: &K) -> u64 {
-        self.hasher.hash_one(key)
-    }
-
     #[cold]
     fn foreign(&self, key: &K, group: KeyGroup) -> Error {
         Error::program(

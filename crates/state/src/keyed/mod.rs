@@ -3,10 +3,12 @@
 mod backend;
 mod context;
 mod handle;
+mod restored;
 mod snapshot;
 
 pub use backend::{KeyedBackend, KeyedBackendBuilder};
 pub(crate) use context::KeyContext;
+pub(crate) use crate::bytes::KeyLayout;
 pub use handle::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 pub(crate) use handle::{AggregatingOps, ListOps, MapOps, ReducingOps, ValueOps};
 pub use snapshot::KeyedSnapshot;
