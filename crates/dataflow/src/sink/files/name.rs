@@ -118,7 +118,8 @@ mod tests {
     fn only_files_of_this_sink_and_of_other_attempts_are_left_behind() {
         let mut now = namer("out", "2");
         assert!(now.is_left_behind(&namer("out", "1").next_pending()));
-        assert!(!now.is_left_behind(&now.next_pending()), "another subtask of this attempt may be writing it");
+        let current = now.next_pending();
+        assert!(!now.is_left_behind(&current), "another subtask of this attempt may be writing it");
         assert!(!now.is_left_behind(&namer("out-2", "1").next_pending()), "another sink");
         assert!(!now.is_left_behind(&namer("ou", "1").next_pending()), "another sink");
         assert!(!now.is_left_behind(".part-89abcdef-out-3-1-1"), "another job");

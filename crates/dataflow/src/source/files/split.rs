@@ -152,3 +152,68 @@ fn overlap(split: &FileSplit) -> Error {
         .with("file", &split.file.path)
         .with("offset", split.begin)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn element(path: &str, begin: i64, end: i64, offset: i64, length: i64) -> SplitElement {
+        (path.to_owned(), begin, end, offset, length, 7)
+    }
+
+    fn read(elements: Vec<SplitElement>) -> Result<Vec<(String, u64, u64, u64)>> {
+        let known = KnownSplits::read(elements, 10)?;
+        Ok(known.splits.iter().map(|s| (s.file.path.to_string(), s.begin, s.end, s.offset)).collect())
+    }
+
+    #[test]
+    fn bytes_that_no_subtask_took_become_new_splits() {
+        let found = read(vec![element("b", 0, 0, 0, 0), element("a", 20, 30, 27, 55), element("a", 0, 10, 10, 55)]);
+        let a = [(0, 10, 10), (10, 20, 10), (20, 30, 27), (30, 40, 30), (40, 50, 40), (50, 55, 50)];
+        let mut expected: Vec<_> = a.map(|(begin, end, offset)| ("a".to_owned(), begin, end, offset)).into();
+        expected.push(("b".to_owned(), 0, 0, 0));
+        assert_eq!(found.unwrap(), expected);
+    }
+
+    #[test]
+    fn a_file_that_grew_while_the_job_started_is_named() {
+        let error = read(vec![element("a", 0, 10, 0, 10), element("a", 10, 12, 10, 12)]).unwrap_err();
+        assert_eq!(error.value("file"), Some("a"));
+        assert_eq!(error.kind(), highwater_types::ErrorKind::Incompatible);
+    }
+
+    #[test]
+    fn elements_that_overlap_or_are_no_splits_are_errors() {
+        for bad in [
+            vec![element("a", 0, 10, 0, 20), element("a", 9, 20, 9, 20)],
+            vec![element("a", 0, 10, 0, 20), element("a", 0, 10, 0, 20)],
+            vec![element("a", 0, 0, 0, 0), element("a", 0, 0, 0, 0)],
+            vec![element("a", -1, 10, 0, 20)],
+            vec![element("a", 10, 5, 10, 20)],
+            vec![element("a", 0, 30, 0, 20)],
+            vec![element("a", 5, 10, 4, 20)],
+            vec![element("a", 0, 10, i64::MAX, 20)],
+        ] {
+            let error = read(bad.clone()).unwrap_err();
+            assert_eq!(
+                (error.kind(), error.value("file")),
+                (highwater_types::ErrorKind::Corrupt, Some("a")),
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_split_of_a_new_file_has_one_subtask_and_neighbours_have_neighbours() {
+        let file = FileIdentity { path: "some/file".into(), length: 1_000, head: 1 };
+        for parallelism in 1..8 {
+            let shares: Vec<Vec<FileSplit>> =
+                (0..parallelism).map(|subtask| share_of_new(&file, 10, subtask, parallelism).collect()).collect();
+            let (least, most) = (shares.iter().map(Vec::len).min(), shares.iter().map(Vec::len).max());
+            assert!(most <= least.map(|least| least + 1), "{least:?} {most:?}");
+            let mut begins: Vec<u64> = shares.into_iter().flatten().map(|split| split.begin).collect();
+            begins.sort_unstable();
+            assert_eq!(begins, (0..100).map(|i| i * 10).collect::<Vec<_>>());
+        }
+    }
+}

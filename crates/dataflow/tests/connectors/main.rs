@@ -1,0 +1,16 @@
+//! Sources and sinks by themselves, driven as the runtime drives them: subtasks with operator state, snapshots at a
+//! barrier, restores at any parallelism.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed assumption should stop the test, in helpers too"
+)]
+
+mod file_sink;
+mod file_source;
+mod generator;
+mod harness;
+mod sink_crash;

@@ -1,0 +1,186 @@
+//! The machine loses power after any operation of a run of the sink, and again after any operation of the recovery:
+//! the committed lines are those of the completed checkpoints, and no committed file changes or vanishes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use highwater_checkpoint::{CrashFileSystem, Survival, io_error_kind};
+use highwater_dataflow::FileSink;
+use highwater_types::Result;
+
+use crate::harness::{SinkRun, Snapshot};
+
+const DIRECTORY: &str = "/out/lines";
+const SURVIVALS: [Survival; 6] = [
+    Survival::SyncedOnly,
+    Survival::Everything,
+    Survival::Random(1),
+    Survival::Random(2),
+    Survival::Random(3),
+    Survival::Random(4),
+];
+
+fn sink_on(disk: &CrashFileSystem) -> FileSink<String> {
+    let format = |line: &String, out: &mut Vec<u8>| out.extend_from_slice(line.as_bytes());
+    FileSink::new(DIRECTORY, format).roll_at(1).file_system(Arc::new(disk.clone()))
+}
+
+/// What the outside world knows of a job, whatever happens to its machine.
+#[derive(Clone, Default)]
+struct Story {
+    /// Lines given to the sink since the last complete checkpoint.
+    written: Vec<String>,
+    /// Lines before it.
+    complete: Vec<String>,
+    /// The newest complete checkpoint.
+    checkpoint: Option<(u64, Snapshot)>,
+    /// Files whose commit was reported as done.
+    promised: BTreeMap<String, Vec<u8>>,
+}
+
+impl Story {
+    fn write(&mut self, run: &mut SinkRun<String>, tag: &str, lines: usize) -> Result<()> {
+        let subtasks = run.writers.len();
+        for line in 0..lines {
+            // The first is larger than any buffer, so that there are several files for one checkpoint.
+            let text = format!("{tag} {line} {}", "x".repeat(if line == 0 { 70_000 } else { 0 }));
+            self.written.push(text.clone());
+            run.writers[line % subtasks].write(text)?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, run: &mut SinkRun<String>, id: u64) -> Result<()> {
+        let snapshot = run.prepare(id)?;
+        self.complete.append(&mut self.written);
+        self.checkpoint = Some((id, snapshot));
+        Ok(())
+    }
+
+    fn commit(&mut self, run: &mut SinkRun<String>, disk: &CrashFileSystem, id: u64) -> Result<()> {
+        run.commit(id)?;
+        self.promised.extend(committed(disk));
+        Ok(())
+    }
+
+    fn open(&self, disk: &CrashFileSystem, attempt: &str, parallelism: u32) -> Result<SinkRun<String>> {
+        let restore = self.checkpoint.as_ref().map(|(id, snapshot)| (*id, snapshot));
+        SinkRun::open(&sink_on(disk), attempt, parallelism, restore)
+    }
+
+    /// Everything that can be seen outside is as the completed checkpoints say.
+    fn check(&self, disk: &CrashFileSystem) {
+        let found = committed(disk);
+        for (name, bytes) in &self.promised {
+            assert_eq!(found.get(name), Some(bytes), "{name} changed or vanished");
+        }
+        let mut lines: Vec<&str> = found.values().flat_map(|bytes| str::from_utf8(bytes).unwrap().lines()).collect();
+        let mut expected: Vec<&str> = self.complete.iter().map(String::as_str).collect();
+        lines.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(lines, expected);
+    }
+}
+
+fn committed(disk: &CrashFileSystem) -> BTreeMap<String, Vec<u8>> {
+    disk.files().into_iter().filter(|(path, _)| path.rsplit('/').next().unwrap().starts_with("part-")).collect()
+}
+
+fn pending(disk: &CrashFileSystem) -> BTreeSet<String> {
+    disk.files().into_keys().filter(|path| path.rsplit('/').next().unwrap().starts_with('.')).collect()
+}
+
+/// A run with all that can happen to checkpoints; it ends early when the disk is cut.
+fn first_run(disk: &CrashFileSystem, story: &mut Story) -> Result<()> {
+    let mut run = story.open(disk, "first", 2)?;
+    story.write(&mut run, "one", 12)?;
+    story.checkpoint(&mut run, 1)?;
+    story.commit(&mut run, disk, 1)?;
+    // Checkpoint 2 fails after the sink has prepared; its files travel on to 3.
+    story.write(&mut run, "twotwo", 11)?;
+    run.prepare(2)?;
+    story.write(&mut run, "three", 12)?;
+    story.checkpoint(&mut run, 3)?;
+    // Checkpoint 4 completes before the sinks hear of 3.
+    story.write(&mut run, "fourfour", 12)?;
+    story.checkpoint(&mut run, 4)?;
+    story.commit(&mut run, disk, 3)?;
+    story.write(&mut run, "five", 3)?;
+    story.commit(&mut run, disk, 4)?;
+    story.checkpoint(&mut run, 5)?;
+    story.write(&mut run, "six", 3)?;
+    story.commit(&mut run, disk, 5)?;
+    run.prepare(6).map(drop)
+}
+
+/// Recovers and goes on for one more checkpoint; ends early when the disk is cut.
+fn second_run(disk: &CrashFileSystem, story: &mut Story, attempt: &str, parallelism: u32) -> Result<()> {
+    let mut run = story.open(disk, attempt, parallelism)?;
+    story.check(disk);
+    assert!(pending(disk).is_empty(), "left behind: {:?}", pending(disk));
+    story.promised.extend(committed(disk));
+    story.write(&mut run, attempt, 9)?;
+    story.checkpoint(&mut run, 10)?;
+    story.commit(&mut run, disk, 10)
+}
+
+/// What a crash of this disk leaves, and the story of it: lines behind the last complete checkpoint are lost.
+fn crash(disk: &CrashFileSystem, story: &Story, survival: Survival) -> (CrashFileSystem, Story) {
+    (disk.image(survival), Story { written: Vec::new(), ..story.clone() })
+}
+
+#[test]
+fn any_crash_of_a_run_and_any_crash_of_its_recovery() {
+    let whole = CrashFileSystem::new();
+    first_run(&whole, &mut Story::default()).unwrap();
+    let operations = whole.operations();
+    assert!(operations > 60, "{:?}", whole.log());
+
+    for cut in 0..=operations {
+        let disk = CrashFileSystem::new();
+        disk.cut_after(cut);
+        let mut story = Story::default();
+        assert_eq!(first_run(&disk, &mut story).is_ok(), cut == operations);
+        for (i, survival) in SURVIVALS.into_iter().enumerate() {
+            let parallelism = 1 + (cut as u32 + i as u32) % 3;
+            recover_with_crashes(&disk, &story, survival, parallelism);
+        }
+    }
+}
+
+fn recover_with_crashes(crashed: &CrashFileSystem, story: &Story, survival: Survival, parallelism: u32) {
+    let (disk, mut recovered) = crash(crashed, story, survival);
+    let before = disk.operations();
+    second_run(&disk, &mut recovered, "second", parallelism).unwrap_or_else(|e| panic!("{e:?}\n{:#?}", crashed.log()));
+    recovered.check(&disk);
+
+    for cut in 0..disk.operations() - before {
+        let (disk, mut recovering) = crash(crashed, story, survival);
+        disk.cut_after(cut);
+        second_run(&disk, &mut recovering, "second", parallelism).unwrap_err();
+        let (disk, mut recovered) = crash(&disk, &recovering, survival);
+        second_run(&disk, &mut recovered, "third", parallelism % 3 + 1).unwrap_or_else(|e| panic!("{e:?}"));
+        recovered.check(&disk);
+    }
+}
+
+#[test]
+fn a_full_disk_fails_the_checkpoint_and_loses_nothing() {
+    let whole = CrashFileSystem::new();
+    first_run(&whole, &mut Story::default()).unwrap();
+    for failing in 1..=whole.operations() {
+        let disk = CrashFileSystem::new();
+        let mut story = Story::default();
+        disk.fail(failing..=failing, ErrorKind::StorageFull);
+        let outcome = first_run(&disk, &mut story);
+        disk.heal();
+        if let Err(error) = outcome {
+            assert_eq!(io_error_kind(&error), Some(ErrorKind::StorageFull), "{error}");
+            assert!(error.value("file").is_some(), "{error}");
+        }
+        story.written.clear();
+        second_run(&disk, &mut story, "second", 2).unwrap();
+        story.check(&disk);
+    }
+}
