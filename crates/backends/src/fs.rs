@@ -64,13 +64,14 @@ impl FsStateBackend {
     ///
     /// # Errors
     /// A configuration error that names `execution.checkpointing.dir` if it is not set; else as
-    /// [`StateBackend::configure`].
+    /// [`configure`](Self::configure).
     pub fn from_configuration(configuration: &Configuration) -> Result<Self> {
         let directory = directory::merge(None, configuration, &options::CHECKPOINTS_DIRECTORY)?.ok_or_else(|| {
             Error::configuration("checkpoints in a file system need a directory: set it with this key")
                 .with("key", options::CHECKPOINTS_DIRECTORY.key())
+                .with("older keys", options::CHECKPOINTS_DIRECTORY.info().older_keys().join(", "))
         })?;
-        Self::with_directory(directory).merged(configuration)
+        Self::with_directory(directory).configure(configuration)
     }
 
     fn with_directory(checkpoint_directory: StoragePath) -> Self {
@@ -127,6 +128,50 @@ impl FsStateBackend {
     pub fn with_asynchronous_snapshots(mut self, flag: impl Into<Option<bool>>) -> Self {
         self.using_asynchronous_snapshots = flag.into();
         self
+    }
+
+    /// A new backend with every field set: this one's value, else the configuration's, else the default. The write
+    /// buffer is at least the threshold.
+    ///
+    /// [`StateBackend::configure`] is the same behind the trait.
+    ///
+    /// # Errors
+    /// A configuration error with key and value, if a value that is needed cannot be parsed, is out of range (where
+    /// Flink warns and takes another value) or is no directory for checkpoints.
+    ///
+    /// ```
+    /// use highwater_backends::{Configuration, FsStateBackend};
+    ///
+    /// let backend = FsStateBackend::new("file:///data/checkpoints")?;
+    /// assert_eq!((backend.min_file_size_threshold(), backend.write_buffer_size()), (20_480, 4096));
+    ///
+    /// let effective = backend.configure(&Configuration::new())?;
+    /// assert_eq!((effective.min_file_size_threshold(), effective.write_buffer_size()), (20_480, 20_480));
+    /// # Ok::<(), highwater_types::Error>(())
+    /// ```
+    pub fn configure(&self, configuration: &Configuration) -> Result<Self> {
+        let threshold = match self.file_state_size_threshold {
+            Some(bytes) => bytes,
+            None => {
+                let range = MemorySize::default()..=MemorySize::from_bytes(Self::MAX_FILE_STATE_THRESHOLD);
+                configuration.ranged(&options::FS_SMALL_FILE_THRESHOLD, range)?.bytes()
+            }
+        };
+        let write_buffer = match self.write_buffer_size {
+            Some(bytes) => bytes,
+            None => u64::from(configuration.at_least(&options::FS_WRITE_BUFFER_SIZE, 0)?.unsigned_abs()),
+        };
+        let savepoints = self.default_savepoint_directory.as_ref();
+        let directory = Some(&self.checkpoint_directory);
+        Ok(Self {
+            checkpoint_directory: directory::merge(directory, configuration, &options::CHECKPOINTS_DIRECTORY)?
+                .unwrap_or_else(|| self.checkpoint_directory.clone()),
+            default_savepoint_directory: directory::merge(savepoints, configuration, &options::SAVEPOINT_DIRECTORY)?,
+            file_state_size_threshold: Some(threshold),
+            write_buffer_size: Some(write_buffer.max(threshold)),
+            using_asynchronous_snapshots: self.using_asynchronous_snapshots,
+            create_subdir: Some(directory::create_subdir(self.create_subdir, configuration)?),
+        })
     }
 
     /// Base directory of checkpoints; each job has its own directory below it.
@@ -194,32 +239,6 @@ impl FsStateBackend {
     pub fn get_write_buffer_size(&self) -> u64 {
         self.write_buffer_size()
     }
-
-    /// A configured value out of range is an error here; Flink warns and takes another value.
-    fn merged(&self, configuration: &Configuration) -> Result<Self> {
-        let threshold = match self.file_state_size_threshold {
-            Some(bytes) => bytes,
-            None => {
-                let range = MemorySize::default()..=MemorySize::from_bytes(Self::MAX_FILE_STATE_THRESHOLD);
-                configuration.ranged(&options::FS_SMALL_FILE_THRESHOLD, range)?.bytes()
-            }
-        };
-        let write_buffer = match self.write_buffer_size {
-            Some(bytes) => bytes,
-            None => u64::from(configuration.at_least(&options::FS_WRITE_BUFFER_SIZE, 0)?.unsigned_abs()),
-        };
-        let savepoints = self.default_savepoint_directory.as_ref();
-        let directory = Some(&self.checkpoint_directory);
-        Ok(Self {
-            checkpoint_directory: directory::merge(directory, configuration, &options::CHECKPOINTS_DIRECTORY)?
-                .unwrap_or_else(|| self.checkpoint_directory.clone()),
-            default_savepoint_directory: directory::merge(savepoints, configuration, &options::SAVEPOINT_DIRECTORY)?,
-            file_state_size_threshold: Some(threshold),
-            write_buffer_size: Some(write_buffer.max(threshold)),
-            using_asynchronous_snapshots: self.using_asynchronous_snapshots,
-            create_subdir: Some(directory::create_subdir(self.create_subdir, configuration)?),
-        })
-    }
 }
 
 /// −1 is unset; other values up to `max` are taken; none is an error.
@@ -236,7 +255,7 @@ impl StateBackend for FsStateBackend {
     }
 
     fn configure(&self, configuration: &Configuration) -> Result<Arc<dyn StateBackend>> {
-        Ok(Arc::new(self.merged(configuration)?))
+        Ok(Arc::new(Self::configure(self, configuration)?))
     }
 
     fn keyed_store(&self) -> KeyedStore {

@@ -59,9 +59,9 @@ impl MemoryStateBackend {
     /// The backend that a configuration alone describes.
     ///
     /// # Errors
-    /// As [`StateBackend::configure`].
+    /// As [`configure`](Self::configure).
     pub fn from_configuration(configuration: &Configuration) -> Result<Self> {
-        Self::new().merged(configuration)
+        Self::new().configure(configuration)
     }
 
     /// Sets the directory for metadata files, a URI. Unset: `execution.checkpointing.dir`, else none.
@@ -100,6 +100,35 @@ impl MemoryStateBackend {
     pub fn with_asynchronous_snapshots(mut self, flag: impl Into<Option<bool>>) -> Self {
         self.using_asynchronous_snapshots = flag.into();
         self
+    }
+
+    /// A new backend with every field set: this one's value, else the configuration's, else the default.
+    ///
+    /// [`StateBackend::configure`] is the same behind the trait.
+    ///
+    /// # Errors
+    /// A configuration error with key and value, if a value that is needed cannot be parsed, is out of range or is no
+    /// directory for checkpoints.
+    pub fn configure(&self, configuration: &Configuration) -> Result<Self> {
+        let max_state_size = match self.max_state_size {
+            Some(size) => size,
+            None => {
+                let range = MemorySize::from_bytes(1)..=MemorySize::from_bytes(Self::LARGEST_MAX_STATE_SIZE);
+                configuration.ranged(&options::MEMORY_MAX_STATE_SIZE, range)?.bytes()
+            }
+        };
+        let path = self.checkpoint_path.as_ref();
+        Ok(Self {
+            checkpoint_path: directory::merge(path, configuration, &options::CHECKPOINTS_DIRECTORY)?,
+            savepoint_path: directory::merge(
+                self.savepoint_path.as_ref(),
+                configuration,
+                &options::SAVEPOINT_DIRECTORY,
+            )?,
+            max_state_size: Some(max_state_size),
+            using_asynchronous_snapshots: self.using_asynchronous_snapshots,
+            create_subdir: Some(directory::create_subdir(self.create_subdir, configuration)?),
+        })
     }
 
     /// Directory of metadata files, if set.
@@ -143,28 +172,6 @@ impl MemoryStateBackend {
     pub fn get_max_state_size(&self) -> u64 {
         self.max_state_size()
     }
-
-    fn merged(&self, configuration: &Configuration) -> Result<Self> {
-        let max_state_size = match self.max_state_size {
-            Some(size) => size,
-            None => {
-                let range = MemorySize::from_bytes(1)..=MemorySize::from_bytes(Self::LARGEST_MAX_STATE_SIZE);
-                configuration.ranged(&options::MEMORY_MAX_STATE_SIZE, range)?.bytes()
-            }
-        };
-        let path = self.checkpoint_path.as_ref();
-        Ok(Self {
-            checkpoint_path: directory::merge(path, configuration, &options::CHECKPOINTS_DIRECTORY)?,
-            savepoint_path: directory::merge(
-                self.savepoint_path.as_ref(),
-                configuration,
-                &options::SAVEPOINT_DIRECTORY,
-            )?,
-            max_state_size: Some(max_state_size),
-            using_asynchronous_snapshots: self.using_asynchronous_snapshots,
-            create_subdir: Some(directory::create_subdir(self.create_subdir, configuration)?),
-        })
-    }
 }
 
 impl StateBackend for MemoryStateBackend {
@@ -173,7 +180,7 @@ impl StateBackend for MemoryStateBackend {
     }
 
     fn configure(&self, configuration: &Configuration) -> Result<Arc<dyn StateBackend>> {
-        Ok(Arc::new(self.merged(configuration)?))
+        Ok(Arc::new(Self::configure(self, configuration)?))
     }
 
     fn keyed_store(&self) -> KeyedStore {

@@ -175,7 +175,7 @@ fn hash_map(configuration: &Configuration) -> Result<Arc<dyn StateBackend>> {
 }
 
 fn memory(configuration: &Configuration) -> Result<Arc<dyn StateBackend>> {
-    MemoryStateBackend::new().configure(configuration)
+    Ok(Arc::new(MemoryStateBackend::from_configuration(configuration)?))
 }
 
 impl Default for BackendRegistry {
