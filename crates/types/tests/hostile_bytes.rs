@@ -129,6 +129,59 @@ fn counts_that_promise_much() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
+/// Where a count cannot be true, it is named, whatever follows.
+#[test]
+fn counts_that_cannot_be_true() {
+    fn error_of<T: DefaultSerializer>(bytes: &[u8]) -> Error {
+        reads_safely(bytes, |reader| T::default_serializer().deserialize(reader)).err().unwrap()
+    }
+    for count in [-1, 2, i32::MAX] {
+        let bytes = [&count.to_be_bytes()[..], &[0; 12]].concat();
+        let [list, map, raw] = [
+            error_of::<Vec<i64>>(&bytes),
+            error_of::<BTreeMap<i64, i64>>(&bytes[..13]),
+            error_of::<Vec<u8>>(&bytes[..5]),
+        ];
+        for error in [list, map, raw] {
+            assert_eq!((error.kind(), error.value("offset")), (ErrorKind::Corrupt, Some("0")), "{error}");
+            assert_eq!(error.value("found"), Some(count.to_string().as_str()));
+        }
+    }
+}
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Chain {
+    next: Option<Box<Chain>>,
+}
+
+/// A type that contains itself does not let its bytes exhaust the stack.
+#[test]
+fn values_nested_without_end() {
+    let link = [&[0x81, 0xa4][..], b"next"].concat();
+    let chain = |links: usize| {
+        let message = [link.repeat(links), vec![0xc0]].concat();
+        [&(message.len() as i32).to_be_bytes()[..], &message].concat()
+    };
+    let read = |bytes: &[u8]| {
+        let result = reads_safely(bytes, |reader| Serde::<Chain>::default_serializer().deserialize(reader));
+        result.map(|_| ()).map_err(|error| error.kind())
+    };
+    assert_eq!(read(&chain(100)), Ok(()));
+    assert_eq!(read(&chain(100_000)), Err(ErrorKind::Corrupt));
+
+    // What could not be read back is not written either.
+    let write = |links: usize| {
+        let chain = (0..links).fold(Chain { next: None }, |chain, _| Chain { next: Some(Box::new(chain)) });
+        let mut bytes = Vec::new();
+        let written = Serde::<Chain>::default_serializer().serialize(&Serde(chain), &mut bytes);
+        written.map(|()| bytes).map_err(|error| error.kind())
+    };
+    assert_eq!(read(&write(1000).unwrap()), Ok(()));
+    let readable = (1000..1050).filter_map(|links| write(links).ok()).map(|bytes| read(&bytes)).collect::<Vec<_>>();
+    assert!(readable.iter().all(Result::is_ok), "{readable:?}");
+    assert_eq!(write(1050), Err(ErrorKind::Program));
+}
+
 fn read_snapshot(bytes: &[u8]) -> Result<SerializerSnapshot> {
     reads_safely(bytes, SerializerSnapshot::read_proxy)
 }

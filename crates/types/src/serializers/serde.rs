@@ -166,12 +166,29 @@ fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<()> {
     write_count(0, out)?;
     let failed = |source| Error::program("a value cannot be serialized").because(source);
     rmp_serde::encode::write_named(out, value).map_err(|source: rmp_serde::encode::Error| failed(source))?;
+    refuse_deep_nesting(out.get(start + 4..).unwrap_or_default())?;
     let mut length = Vec::with_capacity(4);
     write_count(out.len() - start - 4, &mut length)?;
     if let Some(room) = out.get_mut(start..start + 4) {
         room.copy_from_slice(&length);
     }
     Ok(())
+}
+
+/// The encoder has no limit of depth, the decoder has one: what could not be read back must not be written.
+fn refuse_deep_nesting(message: &[u8]) -> Result<()> {
+    const DECODER_LIMIT: usize = 1024;
+    // Every level takes a byte at least, so only long messages need to be walked.
+    if message.len() < DECODER_LIMIT {
+        return Ok(());
+    }
+    match IgnoredAny::deserialize(&mut rmp_serde::Deserializer::from_read_ref(message)) {
+        Err(source @ decode::Error::DepthLimitExceeded) => {
+            Err(Error::program("a value is nested more than 1000 levels deep: use a collection instead")
+                .because(source))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn read<T: DeserializeOwned>(input: &mut ByteReader<'_>) -> Result<T> {

@@ -388,12 +388,8 @@ mod tests {
         assert_eq!((error.kind(), error.value("found")), (ErrorKind::Corrupt, Some("1")));
     }
 
-    /// The frame around a POJO's field tells its length, so an unknown class inside does no harm.
-    #[test]
-    fn unknown_classes_inside_a_pojo_are_carried_along() {
-        let mut frame = Vec::new();
-        write_utf("com.example.MySnapshot", &mut frame).unwrap();
-        frame.extend([0, 0, 0, 1, 0xca, 0xfe]);
+    /// A POJO with one field, whose snapshot is this.
+    fn pojo(frame: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         write_utf(POJO, &mut bytes).unwrap();
         put_i32(2, &mut bytes);
@@ -405,12 +401,32 @@ mod tests {
                 write_utf("name", &mut bytes).unwrap();
                 bytes.extend([0, 1]);
                 put_i32(frame.len() as i32, &mut bytes);
-                bytes.extend(&frame);
+                bytes.extend(frame);
             }
         }
+        bytes
+    }
+
+    /// The frame around a POJO's field tells its length, so an unknown class inside does no harm.
+    #[test]
+    fn unknown_classes_inside_a_pojo_are_carried_along() {
+        let mut frame = Vec::new();
+        write_utf("com.example.MySnapshot", &mut frame).unwrap();
+        frame.extend([0, 0, 0, 1, 0xca, 0xfe]);
+        let bytes = pojo(&frame);
         let snapshot = SerializerSnapshot::read_versioned(&mut ByteReader::new(&bytes)).unwrap();
         assert_eq!(snapshot.to_string(), "Pojo<com.example.User>");
         assert_eq!(written(&snapshot), bytes);
+    }
+
+    #[test]
+    fn a_frame_inside_a_pojo_holds_one_snapshot_and_no_more() {
+        let mut frame = written(&i64::default_serializer().snapshot());
+        assert!(SerializerSnapshot::read_versioned(&mut ByteReader::new(&pojo(&frame))).is_ok());
+        frame.push(0);
+        let error = SerializerSnapshot::read_versioned(&mut ByteReader::new(&pojo(&frame))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.value("frame").is_some(), "{error}");
     }
 
     #[test]
