@@ -11,11 +11,13 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
     if name.len() > LONGEST {
         return None;
     }
-    let limit = (name.len() / 3).max(2);
     candidates
         .into_iter()
-        .map(|candidate| (distance(&name, &candidate.to_lowercase().chars().collect::<Vec<_>>()), candidate))
-        .filter(|(distance, _)| *distance <= limit)
+        .filter_map(|candidate| {
+            let letters: Vec<char> = candidate.to_lowercase().chars().collect();
+            let few = (name.len().max(letters.len()) / 3).max(1);
+            Some((distance(&name, &letters), candidate)).filter(|(distance, _)| *distance <= few)
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -59,7 +61,8 @@ mod tests {
         assert_eq!(nearest("filesytem", names), Some("filesystem"));
         assert_eq!(nearest("HashMpa", names), Some("hashmap"));
         assert_eq!(nearest("rocksdb", names), None);
-        assert_eq!(nearest("", names), None);
+        assert_eq!(nearest("", ["fs"]), None);
+        assert_eq!(nearest("forst", ["fs"]), None);
         assert_eq!(nearest(&"x".repeat(10_000), names), None);
     }
 
