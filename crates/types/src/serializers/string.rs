@@ -169,17 +169,20 @@ fn read_str(input: &mut ByteReader<'_>) -> Result<Option<String>> {
     }
     let mut text = String::with_capacity(count);
     let mut left = count;
-    let mut failure = None;
-    let units = std::iter::from_fn(|| {
-        left = left.checked_sub(1)?;
-        read_unit(input).map_err(|error| failure = Some(error)).ok()
-    });
-    let unpaired = char::decode_utf16(units).any(|character| character.map(|c| text.push(c)).is_err());
-    match failure {
-        Some(error) => Err(error),
-        None if unpaired => Err(unpaired_surrogate().with("offset", offset)),
-        None => Ok(Some(text)),
+    while left > 0 {
+        left -= 1;
+        let unit = read_unit(input)?;
+        let character = match char::from_u32(u32::from(unit)) {
+            Some(character) => Some(character),
+            None if left == 0 => None,
+            None => {
+                left -= 1;
+                char::decode_utf16([unit, read_unit(input)?]).next().and_then(|pair| pair.ok())
+            }
+        };
+        text.push(character.ok_or_else(|| unpaired_surrogate().with("offset", offset))?);
     }
+    Ok(Some(text))
 }
 
 fn read_java_string(input: &mut ByteReader<'_>) -> Result<Option<JavaString>> {

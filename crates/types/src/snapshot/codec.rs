@@ -4,7 +4,7 @@ use super::class::{Class, Field, POJO, SIMPLE, Shape};
 use super::{Content, EarlierNames, Entry, Frame, SerializerSnapshot};
 use crate::{ByteReader, Error, ErrorKind, Result, ResultExt, write_utf};
 
-/// Version of the proxy that wraps snapshots in stream headers; it has been 2 since Flink 1.7.
+/// Version of the proxy that wraps snapshots in stream headers; version 1 wrote Java objects.
 const PROXY_VERSION: i32 = 2;
 /// Composite snapshots up to this version have no outer part of their own.
 const LAST_LEGACY_COMPOSITE: i32 = 2;
@@ -77,7 +77,7 @@ impl SerializerSnapshot {
         match input.read_i32()? {
             PROXY_VERSION => Self::read_versioned(input),
             1 => Err(Error::unsupported(
-                "a serializer was written as a Java object, as Flink did before 1.7: restore the snapshot in Flink 1.16 \
+                "a serializer was written as a Java object, as old releases of Flink did: restore the snapshot in Flink 1.16 \
                  or earlier and take a savepoint there",
             )
             .with("offset", offset)),
