@@ -117,6 +117,15 @@ impl<K: Key> KeyedBackend<K> {
         self.context.current().ok().map(|current| current.key.clone())
     }
 
+    /// Reads the current key without copying it. Other states may be used meanwhile.
+    ///
+    /// # Errors
+    /// `Program` if no key is set; whatever the closure returns.
+    #[inline]
+    pub fn with_current_key<R>(&self, read: impl FnOnce(&K) -> Result<R>) -> Result<R> {
+        read(&self.context.current()?.key)
+    }
+
     /// The key groups of this subtask.
     #[must_use]
     pub fn key_groups(&self) -> KeyGroupRange {
