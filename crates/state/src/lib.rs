@@ -7,6 +7,8 @@
 mod bytes;
 mod canonical;
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod descriptor;
 mod heap;
 mod keyed;

@@ -158,14 +158,10 @@ impl<K: Key, N: Namespace> StateColumn<K, N> {
         Ok(key)
     }
 
-    /// The composite keys of namespaces, in order and each once.
-    pub(super) fn scopes_of(&self, namespaces: &[N]) -> Result<Vec<Vec<u8>>> {
-        let mut seen = HashSet::with_capacity(namespaces.len());
-        namespaces
-            .iter()
-            .filter(|namespace| seen.insert(*namespace))
-            .map(|namespace| self.scope_of(namespace))
-            .collect()
+    /// The composite keys of the sources of a merge, in order and each once, without the target.
+    pub(super) fn scopes_of_sources(&self, target: &N, sources: &[N]) -> Result<Vec<Vec<u8>>> {
+        let mut seen = HashSet::from([target]);
+        sources.iter().filter(|source| seen.insert(*source)).map(|source| self.scope_of(source)).collect()
     }
 
     fn push_scope(&self, namespace: &N, out: &mut Vec<u8>) -> Result<()> {
@@ -262,7 +258,7 @@ impl<K: Key, N: Namespace> StateColumn<K, N> {
 
 /// Decodes one value that takes all of `bytes`.
 #[inline]
-pub(super) fn decode<V: 'static>(bytes: &[u8], serializer: &dyn TypeSerializer<V>) -> Result<V> {
+pub(crate) fn decode<V: 'static>(bytes: &[u8], serializer: &dyn TypeSerializer<V>) -> Result<V> {
     let mut reader = ByteReader::new(bytes);
     let value = serializer.deserialize(&mut reader)?;
     if reader.is_empty() { Ok(value) } else { Err(left_over(&reader)) }

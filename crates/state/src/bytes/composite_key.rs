@@ -10,13 +10,13 @@ use highwater_types::{ByteReader, Error, KeyGroup, Length, MaxParallelism, Resul
 ///
 /// The lengths are there only if both key and namespace are of variable size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct KeyLayout {
+pub(crate) struct KeyLayout {
     prefix_bytes: usize,
     with_lengths: bool,
 }
 
 impl KeyLayout {
-    pub(super) fn new(max_parallelism: MaxParallelism, key: Length, namespace: Length) -> Self {
+    pub(crate) fn new(max_parallelism: MaxParallelism, key: Length, namespace: Length) -> Self {
         Self {
             prefix_bytes: max_parallelism.prefix_bytes(),
             with_lengths: key == Length::Variable && namespace == Length::Variable,
@@ -24,7 +24,7 @@ impl KeyLayout {
     }
 
     /// Appends key group and serialized key; returns the length of the key alone.
-    pub(super) fn push_key<K: 'static>(
+    pub(crate) fn push_key<K: 'static>(
         prefix_bytes: usize,
         group: KeyGroup,
         key: &K,
@@ -38,7 +38,7 @@ impl KeyLayout {
     }
 
     /// Appends what stands between the key and the map key.
-    pub(super) fn push_namespace<N: 'static>(
+    pub(crate) fn push_namespace<N: 'static>(
         self,
         key_length: usize,
         namespace: &N,
@@ -57,7 +57,7 @@ impl KeyLayout {
     }
 
     /// Takes a composite key apart.
-    pub(super) fn split<'a, K: 'static, N: 'static>(
+    pub(crate) fn split<'a, K: 'static, N: 'static>(
         self,
         composite: &'a [u8],
         key: &dyn TypeSerializer<K>,
@@ -89,18 +89,18 @@ impl KeyLayout {
 
 /// A composite key taken apart.
 #[derive(Debug)]
-pub(super) struct SplitKey<'a, K, N> {
-    pub(super) key: K,
-    pub(super) namespace: N,
+pub(crate) struct SplitKey<'a, K, N> {
+    pub(crate) key: K,
+    pub(crate) namespace: N,
     /// Everything before the map key: the same for all entries of one key and namespace.
-    pub(super) scope: &'a [u8],
+    pub(crate) scope: &'a [u8],
     /// Empty but in map state.
-    pub(super) map_key: &'a [u8],
+    pub(crate) map_key: &'a [u8],
 }
 
 /// Appends a key group, big-endian.
 #[inline]
-pub(super) fn push_key_group(prefix_bytes: usize, group: KeyGroup, out: &mut Vec<u8>) {
+pub(crate) fn push_key_group(prefix_bytes: usize, group: KeyGroup, out: &mut Vec<u8>) {
     let [high, low] = group.to_be_bytes();
     if prefix_bytes > 1 {
         out.push(high);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use highwater_types::{Key, Result, SerializerRef};
+use highwater_types::{Key, Result, ResultExt, SerializerRef};
 
 use super::WriteBatch;
 use super::column::{Access, StateColumn};
@@ -100,23 +100,20 @@ impl<K: Key, N: Namespace, F: Fold> ByteFoldingState<K, N, F> {
     fn merge_namespaces(&self, target: &N, sources: &[N]) -> Result<()> {
         let mut access = self.column.access_namespaces()?;
         let _same_key = self.column.shared.context.current()?;
+        let sources = self.column.scopes_of_sources(target, sources)?;
         let target = self.column.scope_of(target)?;
-        let mut batch = WriteBatch::new();
-        let (mut merged, mut target_is_source) = (None, false);
-        for source in self.column.scopes_of(sources)? {
+        let (mut batch, mut merged) = (WriteBatch::new(), None);
+        for source in sources {
             if let Some(accumulator) = self.read(&source)? {
-                target_is_source |= source == target;
                 batch.delete(self.column.column, &source);
                 merged = Some(self.merge(merged, accumulator));
             }
         }
-        let Some(mut merged) = merged else { return Ok(()) };
-        if !target_is_source {
-            merged = self.merge(self.read(&target)?, merged);
-        }
+        let Some(merged) = merged else { return Ok(()) };
+        let merged = self.merge(self.read(&target)?, merged);
         let Access { value, .. } = &mut *access;
         value.clear();
-        self.serializer.serialize(&merged, value)?;
+        self.serializer.serialize(&merged, value).with("state", self.column.name())?;
         batch.put(self.column.column, &target, value);
         self.column.write(|store, _| store.write(&batch))
     }

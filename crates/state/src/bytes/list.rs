@@ -40,7 +40,7 @@ impl<K: Key, N: Namespace, T: StateValue> ByteListState<K, N, T> {
 }
 
 /// Decodes the elements one by one. The delimiter is not escaped: only the element's own decoder knows where it ends.
-fn for_each_element<T: 'static>(
+pub(crate) fn for_each_element<T: 'static>(
     bytes: &[u8],
     serializer: &dyn TypeSerializer<T>,
     mut visit: impl FnMut(T) -> Result<()>,
@@ -142,10 +142,11 @@ impl<K: Key, N: Namespace, T: StateValue> ListOps<T, N> for ByteListState<K, N, 
     /// The elements stay as they are: the bytes of the sources are joined behind those of the target.
     fn merge_namespaces(&self, target: N, sources: &[N]) -> Result<()> {
         let mut access = self.column.access_namespaces()?;
+        let sources = self.column.scopes_of_sources(&target, sources)?;
         let target = self.column.scope_of(&target)?;
         let (mut batch, joined) = (WriteBatch::new(), &mut access.value);
         joined.clear();
-        for source in self.column.scopes_of(sources)? {
+        for source in sources {
             self.column.read(&source, |bytes| {
                 if !batch.is_empty() {
                     joined.push(LIST_DELIMITER);

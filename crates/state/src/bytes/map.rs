@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use highwater_types::{ByteReader, Error, Key, Result, ResultExt, SerializerRef, TypeSerializer};
+use highwater_types::{ByteReader, Key, Result, ResultExt, SerializerRef, TypeSerializer};
 
 use super::WriteBatch;
 use super::column::{Access, StateColumn, decode, left_over};
@@ -13,8 +13,8 @@ const PAGE_ENTRIES: usize = 128;
 /// A page ends behind this many bytes of keys and values, however few entries they are.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// Map values come behind a flag that tells whether they are null: `01` alone for null, `00` before any other. A value
-/// type that has a null (`Option`) keeps it there; for the others a null, written by a Java job, is an error.
+/// Map values come behind a flag that tells whether they are null: `01` alone for null, `00` before any other. For an
+/// `Option` the flag is where `None` goes; for other types a null, written by a Java job, is an error.
 pub(super) struct ByteMapState<K, N, UK, UV> {
     pub(super) column: StateColumn<K, N>,
     pub(super) key: SerializerRef<UK>,
@@ -31,7 +31,7 @@ impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> ByteMapState<K, N, UK
     #[inline]
     fn put_value(&self, access: &mut Access, value: &UV) -> Result<()> {
         access.value.clear();
-        encode_value(value, &*self.value, &mut access.value).with("state", self.column.name())?;
+        self.value.serialize_flagged(value, &mut access.value).with("state", self.column.name())?;
         self.column.put(access)
     }
 
@@ -115,25 +115,12 @@ impl Page {
     }
 }
 
-fn encode_value<V: 'static>(value: &V, serializer: &dyn TypeSerializer<V>, out: &mut Vec<u8>) -> Result<()> {
-    let is_null = serializer.is_null(value);
-    out.push(u8::from(is_null));
-    if is_null { Ok(()) } else { serializer.serialize(value, out) }
-}
-
-fn decode_value<V: 'static>(bytes: &[u8], serializer: &dyn TypeSerializer<V>) -> Result<V> {
+pub(crate) fn decode_value<V: 'static>(bytes: &[u8], serializer: &dyn TypeSerializer<V>) -> Result<V> {
     let mut reader = ByteReader::new(bytes);
-    if reader.read_bool()? {
-        // Some writers let bytes of a null follow.
-        return serializer.null().ok_or_else(null_value);
-    }
-    let value = serializer.deserialize(&mut reader)?;
-    if reader.is_empty() { Ok(value) } else { Err(left_over(&reader)) }
-}
-
-#[cold]
-fn null_value() -> Error {
-    Error::incompatible("the map holds a null value, which the value type cannot hold: make it an `Option`")
+    let value = serializer.deserialize_flagged(&mut reader)?;
+    // Some writers let bytes follow the flag of a null.
+    let is_null = bytes.first().is_some_and(|flag| *flag != 0);
+    if is_null || reader.is_empty() { Ok(value) } else { Err(left_over(&reader)) }
 }
 
 impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> MapOps<UK, UV, N> for ByteMapState<K, N, UK, UV> {
@@ -167,7 +154,7 @@ impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> MapOps<UK, UV, N> for
             access.key.truncate(scope);
             self.push_key(&mut access, key)?;
             access.value.clear();
-            encode_value(value, &*self.value, &mut access.value).with("state", self.column.name())?;
+            self.value.serialize_flagged(value, &mut access.value).with("state", self.column.name())?;
             self.column.check_sizes(&access)?;
             batch.put(self.column.column, &access.key, &access.value);
         }
@@ -207,7 +194,7 @@ impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> MapOps<UK, UV, N> for
                     return Ok(());
                 }
                 encoded.clear();
-                encode_value(&value, &*self.value, &mut encoded)?;
+                self.value.serialize_flagged(&value, &mut encoded)?;
                 if encoded != old_value {
                     batch.put(self.column.column, old_key, &encoded);
                 }

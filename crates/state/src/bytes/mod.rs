@@ -13,6 +13,10 @@ mod store;
 mod value;
 
 pub(crate) use backend::ByteBackend;
+pub(crate) use column::decode as decode_value;
+pub(crate) use composite_key::KeyLayout;
+pub(crate) use list::for_each_element;
+pub(crate) use map::decode_value as decode_map_value;
 pub use batch::{Write, WriteBatch};
 pub use factory::{ByteStoreContext, ByteStoreFactory};
 pub use reference::{ReferenceStore, ReferenceStoreFactory};

@@ -199,6 +199,7 @@ impl<K: Key, N: Namespace, C: Clone + Send + Sync + 'static, F: CellFormat<C>> H
     /// Merges the cells of the `sources` namespaces of the current key, in order, and then into that of `target`, which
     /// stays on the left.
     pub(super) fn merge(&self, target: &N, sources: &[N], merge: impl Fn(&mut C, C)) -> Result<()> {
+        drop(self.context.current()?);
         let mut merged: Option<C> = None;
         for source in sources.iter().filter(|source| *source != target) {
             match (self.take(source)?, &mut merged) {
