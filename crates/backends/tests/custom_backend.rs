@@ -93,7 +93,11 @@ fn it_comes_to_life_by_its_byte_store() {
     let column = store.column("counts").unwrap();
     store.put(column, b"key", b"value").unwrap();
     let mut found = Vec::new();
-    assert!(store.get(column, b"key", &mut |value| Ok(found.extend_from_slice(value))).unwrap());
+    let mut read = |value: &[u8]| {
+        found.extend_from_slice(value);
+        Ok(())
+    };
+    assert!(store.get(column, b"key", &mut read).unwrap());
     assert_eq!(found, b"value");
     assert_eq!(STORES.load(Ordering::Relaxed), 1);
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use highwater_backends::{ClaimMode, Configuration, ExternalizedRetention, JobSettings, MemorySize, RestartStrategy};
+use highwater_backends::{ClaimMode, ExternalizedRetention, JobSettings, MemorySize, RestartStrategy};
 use highwater_checkpoint::CoordinatorSettings;
 use highwater_types::{Error, ErrorKind, MaxParallelism};
 
