@@ -12,6 +12,8 @@ use highwater_types::Result;
 use crate::harness::{SinkRun, Snapshot};
 
 const DIRECTORY: &str = "/out/lines";
+/// The first line of this part is larger than any buffer, so that one checkpoint has several files.
+const LARGE: &str = "four";
 const SURVIVALS: [Survival; 6] = [
     Survival::SyncedOnly,
     Survival::Everything,
@@ -43,8 +45,7 @@ impl Story {
     fn write(&mut self, run: &mut SinkRun<String>, tag: &str, lines: usize) -> Result<()> {
         let subtasks = run.writers.len();
         for line in 0..lines {
-            // The first is larger than any buffer, so that there are several files for one checkpoint.
-            let text = format!("{tag} {line} {}", "x".repeat(if line == 0 { 70_000 } else { 0 }));
+            let text = format!("{tag} {line} {}", "x".repeat(if tag == LARGE && line == 0 { 70_000 } else { 0 }));
             self.written.push(text.clone());
             run.writers[line % subtasks].write(text)?;
         }
@@ -98,12 +99,12 @@ fn first_run(disk: &CrashFileSystem, story: &mut Story) -> Result<()> {
     story.checkpoint(&mut run, 1)?;
     story.commit(&mut run, disk, 1)?;
     // Checkpoint 2 fails after the sink has prepared; its files travel on to 3.
-    story.write(&mut run, "twotwo", 11)?;
+    story.write(&mut run, "two", 11)?;
     run.prepare(2)?;
     story.write(&mut run, "three", 12)?;
     story.checkpoint(&mut run, 3)?;
     // Checkpoint 4 completes before the sinks hear of 3.
-    story.write(&mut run, "fourfour", 12)?;
+    story.write(&mut run, LARGE, 12)?;
     story.checkpoint(&mut run, 4)?;
     story.commit(&mut run, disk, 3)?;
     story.write(&mut run, "five", 3)?;
@@ -111,7 +112,12 @@ fn first_run(disk: &CrashFileSystem, story: &mut Story) -> Result<()> {
     story.checkpoint(&mut run, 5)?;
     story.write(&mut run, "six", 3)?;
     story.commit(&mut run, disk, 5)?;
-    run.prepare(6).map(drop)
+    story.checkpoint(&mut run, 6)?;
+    story.commit(&mut run, disk, 6)?;
+    // Nothing is written between 6 and 7: 7 lists no files.
+    story.checkpoint(&mut run, 7)?;
+    story.write(&mut run, "eight", 3)?;
+    run.prepare(8).map(drop)
 }
 
 /// Recovers and goes on for one more checkpoint; ends early when the disk is cut.
@@ -127,7 +133,10 @@ fn second_run(disk: &CrashFileSystem, story: &mut Story, attempt: &str, parallel
 
 /// What a crash of this disk leaves, and the story of it: lines behind the last complete checkpoint are lost.
 fn crash(disk: &CrashFileSystem, story: &Story, survival: Survival) -> (CrashFileSystem, Story) {
-    (disk.image(survival), Story { written: Vec::new(), ..story.clone() })
+    let image = disk.image(survival);
+    let left = committed(&image);
+    assert!(story.promised.keys().all(|name| left.contains_key(name)), "a commit that was done is undone");
+    (image, Story { written: Vec::new(), ..story.clone() })
 }
 
 #[test]
@@ -155,6 +164,9 @@ fn recover_with_crashes(crashed: &CrashFileSystem, story: &Story, survival: Surv
     second_run(&disk, &mut recovered, "second", parallelism).unwrap_or_else(|e| panic!("{e:?}\n{:#?}", crashed.log()));
     recovered.check(&disk);
 
+    if matches!(survival, Survival::Random(2..)) {
+        return;
+    }
     for cut in 0..disk.operations() - before {
         let (disk, mut recovering) = crash(crashed, story, survival);
         disk.cut_after(cut);

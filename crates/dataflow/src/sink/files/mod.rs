@@ -114,8 +114,6 @@ impl<T: 'static> Sink<T> for FileSink<T> {
         let namer = Namer::new(context);
         recover(&*self.fs, &directory, &namer, context, state.get()?)
             .map_err(|error| error.with("operator", context.uid))?;
-        // What the snapshot listed is committed now, and must not be listed again.
-        state.clear()?;
         Ok(Box::new(LineWriter {
             directory,
             namer,
@@ -213,6 +211,7 @@ impl<T> SinkWriter<T> for LineWriter<T> {
             checkpoint: checkpoint_id,
             length: file.length,
         }));
+        // Replaces what was restored: that is committed.
         self.state.update(self.prepared.iter().map(Pending::to_element))
     }
 
