@@ -19,43 +19,67 @@ pub(super) struct Doomed {
     directory: StoragePath,
     /// Files it references.
     files: BTreeSet<StoragePath>,
-    /// Whether metadata and directory go too, or the files alone.
-    whole: bool,
+    extent: Extent,
+}
+
+/// How much of a checkpoint goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Files alone; it never became a checkpoint.
+    Files,
+    /// All of it, and its metadata is still in place.
+    Complete,
+    /// All of it, and its metadata is durably gone.
+    Forgotten,
 }
 
 impl Doomed {
     /// A whole checkpoint of this job; none if it lies elsewhere, or in memory alone.
     pub(super) fn checkpoint(job: &JobDirectory, checkpoint: &CompletedCheckpoint) -> Option<Self> {
         let directory = checkpoint.directory().filter(|directory| **directory == job.checkpoint(checkpoint.id()))?;
-        Some(Self { directory: directory.clone(), files: checkpoint.files().clone(), whole: true })
+        Some(Self { directory: directory.clone(), files: checkpoint.files().clone(), extent: Extent::Complete })
     }
 
     /// Handles of a checkpoint that was never completed.
     pub(super) fn handles<'a>(directory: StoragePath, handles: impl IntoIterator<Item = &'a StreamHandle>) -> Self {
         let files = handles.into_iter().filter_map(|handle| file_of(&directory, handle).ok().flatten()).collect();
-        Self { directory, files, whole: false }
+        Self { directory, files, extent: Extent::Files }
     }
 
-    /// Deletes what no kept checkpoint references. After an error it can be called again.
-    pub(super) fn delete(
+    /// Takes the metadata away, durably, before anything it references: from then on a crash leaves an orphan, and never
+    /// a checkpoint with holes.
+    fn forget(&mut self, fs: &dyn FileSystem) -> Result<()> {
+        if self.extent == Extent::Complete {
+            if fs.stat(&self.directory)?.is_some() {
+                fs.remove_file(&self.directory.join(METADATA))?;
+                fs.sync_dir(&self.directory)?;
+            }
+            self.extent = Extent::Forgotten;
+        }
+        Ok(())
+    }
+
+    /// Deletes the files that `is_needed` does not claim. After an error it can be called again.
+    fn delete(
         &mut self,
         job: &JobDirectory,
-        kept: &VecDeque<Arc<CompletedCheckpoint>>,
         shared_is_safe: bool,
+        is_needed: impl Fn(&StoragePath) -> bool,
     ) -> Result<()> {
         let fs = job.file_system().as_ref();
-        if self.whole {
-            forget_metadata(fs, &self.directory)?;
+        if self.extent == Extent::Forgotten {
             let entries = fs.list(&self.directory)?.into_iter().filter(|entry| !entry.is_dir);
             self.files.extend(entries.map(|entry| self.directory.join(&entry.name)));
         }
-        let is_kept = |file: &StoragePath| kept.iter().any(|checkpoint| checkpoint.files().contains(file));
         for file in &self.files {
-            if self.is_own(job, file, shared_is_safe) && !is_kept(file) {
+            if self.is_own(job, file, shared_is_safe) && !is_needed(file) {
                 fs.remove_file(file)?;
             }
         }
-        if self.whole { remove_if_empty(fs, &self.directory) } else { Ok(()) }
+        match self.extent {
+            Extent::Forgotten => remove_if_empty(fs, &self.directory),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a file has the name of a state file and lies where this checkpoint may have put it.
@@ -68,15 +92,35 @@ impl Doomed {
     }
 }
 
-/// Takes the metadata away, durably, before anything it references: from then on a crash leaves an orphan, and never
-/// a checkpoint with holes.
-fn forget_metadata(fs: &dyn FileSystem, directory: &StoragePath) -> Result<()> {
-    let metadata = directory.join(METADATA);
-    if fs.stat(directory)?.is_none() {
-        return Ok(());
+/// Deletes what is doomed as far as no kept checkpoint needs it; returns what is left for the next time.
+///
+/// All metadata goes first: a doomed checkpoint may reference the files of another, and is whole until it is forgotten.
+pub(super) fn clean_up(
+    job: &JobDirectory,
+    mut doomed: Vec<Doomed>,
+    kept: &VecDeque<Arc<CompletedCheckpoint>>,
+    shared_is_safe: bool,
+) -> Vec<Doomed> {
+    let fs = job.file_system().as_ref();
+    for doomed in &mut doomed {
+        succeeded(doomed.forget(fs));
     }
-    fs.remove_file(&metadata)?;
-    fs.sync_dir(directory)
+    let (complete, rest): (Vec<_>, Vec<_>) = doomed.into_iter().partition(|doomed| doomed.extent == Extent::Complete);
+    let is_needed = |file: &StoragePath| {
+        kept.iter().any(|checkpoint| checkpoint.files().contains(file))
+            || complete.iter().any(|doomed| doomed.files.contains(file))
+    };
+    let failed = |doomed: &mut Doomed| !succeeded(doomed.delete(job, shared_is_safe, is_needed));
+    let mut left: Vec<Doomed> = rest.into_iter().filter_map(|mut d| failed(&mut d).then_some(d)).collect();
+    left.extend(complete);
+    left
+}
+
+fn succeeded(outcome: Result<()>) -> bool {
+    if let Err(error) = &outcome {
+        warn!(%error, "could not delete files of an old checkpoint; trying again with the next one");
+    }
+    outcome.is_ok()
 }
 
 /// Removes a directory, unless somebody else put something into it.

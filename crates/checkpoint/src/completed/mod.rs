@@ -171,8 +171,8 @@ impl CompletedCheckpointStore {
         self.delete(all);
     }
 
-    /// Deletes the files behind handles that no checkpoint took up: those of an aborted checkpoint, or of an
-    /// acknowledgement that came too late.
+    /// Deletes the files behind handles that no checkpoint took up: those of an acknowledgement that came too late, or
+    /// of an aborted checkpoint, whose location has to be [discarded](crate::CheckpointLocation::discard) first.
     pub fn discard_handles<'a>(&mut self, checkpoint_id: u64, handles: impl IntoIterator<Item = &'a StreamHandle>) {
         let Some(job) = self.access.directory() else { return };
         self.doomed.push(Doomed::handles(job.checkpoint(checkpoint_id), handles));
@@ -204,14 +204,7 @@ impl CompletedCheckpointStore {
     /// Deletes what is doomed; what fails is tried again with the next deletion.
     fn clean_up(&mut self) {
         let Some(job) = self.access.directory() else { return };
-        let kept = &self.kept;
-        let shared_is_safe = self.unreadable.is_empty();
-        self.doomed.retain_mut(|doomed| match doomed.delete(job, kept, shared_is_safe) {
-            Ok(()) => false,
-            Err(error) => {
-                warn!(%error, "could not delete files of an old checkpoint; trying again later");
-                true
-            }
-        });
+        let doomed = std::mem::take(&mut self.doomed);
+        self.doomed = cleanup::clean_up(job, doomed, &self.kept, self.unreadable.is_empty());
     }
 }
