@@ -1,0 +1,238 @@
+//! How a job is executed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_backends::{
+    BackendRegistry, Configuration, JobSettings, RestartStrategy, StateBackend, options, select_checkpoint_storage,
+};
+use highwater_checkpoint::CheckpointStorage;
+use highwater_types::{Error, Result};
+
+use crate::JobHandle;
+
+/// What a job starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StartFrom {
+    /// The newest checkpoint in the job's own directory, which belongs to the job; nothing if there is none. A job
+    /// that has finished is not run again.
+    #[default]
+    Latest,
+    /// A snapshot somewhere: the directory or the metadata file of a checkpoint or savepoint, of Highwater or Flink.
+    /// It stays the user's: the job never deletes it.
+    Pointer(String),
+    /// Nothing, whatever is in the job's directory. What is there is replaced once a new checkpoint is complete.
+    Fresh,
+}
+
+/// Several processes that run one job together. All run the same program with the same settings; each has its own
+/// index. A process that fails takes the others with it: whoever started them starts them again.
+///
+/// The connections between the processes are neither authenticated nor encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// This process, from 0. Process 0 coordinates; all must reach the checkpoint storage.
+    pub index: usize,
+    /// `host:port` of each process, in the order of their indexes.
+    pub hosts: Vec<String>,
+}
+
+/// How a job is executed (Flink's `ExecutionConfig` and `CheckpointConfig`).
+///
+/// Every setting has a key in Flink's configuration; the methods below are short forms for the usual ones. What a
+/// method sets wins over a configuration given before.
+///
+/// ```
+/// use std::time::Duration;
+/// use highwater_backends::FsStateBackend;
+/// use highwater_dataflow::ExecutionConfig;
+///
+/// let config = ExecutionConfig::new()
+///     .workers(2)
+///     .state_backend(FsStateBackend::new("file:///tmp/checkpoints")?)
+///     .checkpoint_interval(Duration::from_millis(200))
+///     .retained_checkpoints(3);
+/// # let _ = config;
+/// # Ok::<(), highwater_types::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct ExecutionConfig {
+    pub(crate) workers: Option<usize>,
+    pub(crate) cluster: Option<Cluster>,
+    pub(crate) start: Option<StartFrom>,
+    pub(crate) handle: JobHandle,
+    configuration: Configuration,
+    backend: Option<Arc<dyn StateBackend>>,
+    storage: Option<Arc<dyn CheckpointStorage>>,
+    registry: BackendRegistry,
+}
+
+impl ExecutionConfig {
+    /// One worker, the heap backend, no periodic checkpoints, no restarts.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes everything from a configuration, as [`configuration`](Self::configuration) does.
+    pub fn from_configuration(configuration: &Configuration) -> Self {
+        Self::new().configuration(configuration)
+    }
+
+    /// Lays a configuration over what was set so far. The state backend is loaded from it, unless
+    /// [`state_backend`](Self::state_backend) gives one, which then takes from it what it leaves unset.
+    pub fn configuration(mut self, configuration: &Configuration) -> Self {
+        self.configuration = self.configuration.overlaid_with(configuration);
+        self
+    }
+
+    /// Worker threads in this process. Each runs one subtask of every operator. Default 1.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Runs the job together with other processes.
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// The state backend. Default: the configured one, else the heap.
+    pub fn state_backend(mut self, backend: impl StateBackend) -> Self {
+        self.backend = Some(Arc::new(backend));
+        self
+    }
+
+    /// The storage of checkpoints, for a backend that has none of its own.
+    pub fn checkpoint_storage(mut self, storage: impl CheckpointStorage + 'static) -> Self {
+        self.storage = Some(Arc::new(storage));
+        self
+    }
+
+    /// The backends known by name. Default: those of Highwater.
+    pub fn backends(mut self, registry: BackendRegistry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// Time between the starts of two checkpoints, at least 10 ms (`execution.checkpointing.interval`). Default: no
+    /// periodic checkpoints; a job whose input ends takes a final one all the same.
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
+        self.configuration.set(&options::CHECKPOINTING_INTERVAL, Some(interval));
+        self
+    }
+
+    /// How many checkpoints in a row may fail before the job does
+    /// (`execution.checkpointing.tolerable-failed-checkpoints`). Default 0.
+    pub fn tolerable_checkpoint_failures(mut self, failures: u32) -> Self {
+        self.configuration.set(&options::TOLERABLE_FAILURE_NUMBER, i32::try_from(failures).unwrap_or(i32::MAX));
+        self
+    }
+
+    /// How many completed checkpoints are kept (`execution.checkpointing.num-retained`). Default 1.
+    pub fn retained_checkpoints(mut self, checkpoints: u32) -> Self {
+        self.configuration.set(&options::MAX_RETAINED_CHECKPOINTS, i32::try_from(checkpoints).unwrap_or(i32::MAX));
+        self
+    }
+
+    /// Number of key groups, 1 to 32768 (`pipeline.max-parallelism`). Default: that of the snapshot, else derived from
+    /// the parallelism, at least 128. It bounds the parallelism for the life of the state.
+    pub fn max_parallelism(mut self, key_groups: u32) -> Self {
+        self.configuration.set(&options::MAX_PARALLELISM, i32::try_from(key_groups).unwrap_or(i32::MAX));
+        self
+    }
+
+    /// What follows a failure (`restart-strategy.*`). Default: exponential delay if checkpoints are taken, else none.
+    pub fn restart_strategy(mut self, strategy: &RestartStrategy) -> Self {
+        let configuration = &mut self.configuration;
+        match strategy {
+            RestartStrategy::None => {
+                configuration.set(&options::RESTART_STRATEGY, Some("none".to_owned()));
+            }
+            RestartStrategy::FixedDelay { attempts, delay } => {
+                configuration
+                    .set(&options::RESTART_STRATEGY, Some("fixed-delay".to_owned()))
+                    .set(&options::FIXED_DELAY_ATTEMPTS, i32::try_from(*attempts).unwrap_or(i32::MAX))
+                    .set(&options::FIXED_DELAY_DELAY, *delay);
+            }
+            RestartStrategy::ExponentialDelay {
+                initial_backoff,
+                max_backoff,
+                backoff_multiplier,
+                reset_backoff_threshold,
+                jitter_factor,
+                attempts_before_reset,
+            } => {
+                let attempts = attempts_before_reset.map(|attempts| i32::try_from(attempts).unwrap_or(i32::MAX));
+                configuration
+                    .set(&options::RESTART_STRATEGY, Some("exponential-delay".to_owned()))
+                    .set(&options::EXPONENTIAL_DELAY_INITIAL_BACKOFF, *initial_backoff)
+                    .set(&options::EXPONENTIAL_DELAY_MAX_BACKOFF, *max_backoff)
+                    .set(&options::EXPONENTIAL_DELAY_BACKOFF_MULTIPLIER, *backoff_multiplier)
+                    .set(&options::EXPONENTIAL_DELAY_RESET_THRESHOLD, *reset_backoff_threshold)
+                    .set(&options::EXPONENTIAL_DELAY_JITTER_FACTOR, *jitter_factor)
+                    .set(&options::EXPONENTIAL_DELAY_ATTEMPTS, attempts);
+            }
+        }
+        self
+    }
+
+    /// What the job starts from. Default: `execution.state-recovery.path` if that is set, else
+    /// [`StartFrom::Latest`].
+    pub fn start_from(mut self, start: StartFrom) -> Self {
+        self.start = Some(start);
+        self
+    }
+
+    /// Whether state of the snapshot that no operator claims may be left behind
+    /// (`execution.state-recovery.ignore-unclaimed-state`). Default no: the job refuses to start.
+    pub fn ignore_unclaimed_state(mut self, ignore: bool) -> Self {
+        self.configuration.set(&options::IGNORE_UNCLAIMED_STATE, ignore);
+        self
+    }
+
+    /// The handle on which the program sees progress and asks for a stop.
+    pub fn handle(mut self, handle: &JobHandle) -> Self {
+        self.handle = handle.clone();
+        self
+    }
+
+    /// Reads and checks everything; nothing is touched.
+    pub(crate) fn resolve(&self) -> Result<Resolved> {
+        let settings = JobSettings::from_configuration(&self.configuration)?;
+        let empty = Configuration::new();
+        let backend = self.registry.effective_backend(self.backend.as_deref(), &empty, &self.configuration)?;
+        let storage = select_checkpoint_storage(&*backend, self.storage.clone(), &self.configuration)?;
+        let start = match (&self.start, &settings.recovery.path) {
+            (Some(start), _) => start.clone(),
+            (None, Some(path)) => StartFrom::Pointer(path.clone()),
+            (None, None) => StartFrom::Latest,
+        };
+        let workers = self.workers.unwrap_or(1);
+        let (processes, process) = self.cluster.as_ref().map_or((1, 0), |cluster| (cluster.hosts.len(), cluster.index));
+        if workers == 0 || processes == 0 || process >= processes {
+            return Err(Error::configuration("a job needs at least one worker, and each process an index below their number")
+                .with("workers", workers)
+                .with("processes", processes)
+                .with("index", process));
+        }
+        let parallelism = u32::try_from(workers.saturating_mul(processes))
+            .map_err(|_| Error::configuration("there are too many workers").with("workers", workers))?;
+        Ok(Resolved { settings, backend, storage, start, workers, process, parallelism })
+    }
+}
+
+/// Checked settings of one execution.
+pub(crate) struct Resolved {
+    pub(crate) settings: JobSettings,
+    pub(crate) backend: Arc<dyn StateBackend>,
+    pub(crate) storage: Arc<dyn CheckpointStorage>,
+    pub(crate) start: StartFrom,
+    /// Worker threads of this process.
+    pub(crate) workers: usize,
+    /// Index of this process.
+    pub(crate) process: usize,
+    /// Workers of all processes.
+    pub(crate) parallelism: u32,
+}

@@ -1,0 +1,310 @@
+//! One execution of a job: where it starts, its attempts, and its end.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use highwater_checkpoint::{
+    CheckpointMetadata, CheckpointStorageAccess, CheckpointStreamFactory, CompletedCheckpointStore, Coordinator,
+    MetadataVersion,
+};
+use highwater_types::{Error, Result};
+
+use crate::config::{Resolved, StartFrom};
+use crate::finished::FinishedMarker;
+use crate::graph::{OperatorKind, OperatorPlan};
+use crate::progress::{JobStatus, RestoredFrom};
+use crate::restart::{Restarts, can_heal, random};
+use crate::restore::{check_snapshot, choose_max_parallelism};
+use crate::runtime::attempt::{Attempt, lock};
+use crate::runtime::driver::{Driver, Ending, SharedCoordinator};
+use crate::runtime::io::{IoThread, SharedStore};
+use crate::runtime::message::{Opening, Restore};
+use crate::runtime::pool::{OpenStreams, SnapshotPool};
+use crate::runtime::worker::{WorkerSetup, run};
+use crate::{ExecutionConfig, Job, JobHandle, JobOutcome};
+
+/// Threads that write snapshots.
+const SNAPSHOT_THREADS: usize = 2;
+
+/// A job being executed in this process.
+pub(crate) struct Execution {
+    job: Job,
+    resolved: Resolved,
+    timely: timely::CommunicationConfig,
+    plan: Vec<OperatorPlan>,
+    handle: JobHandle,
+    origin: Instant,
+    /// Only in the process that coordinates.
+    coordination: Option<Coordination>,
+}
+
+/// What the coordinating process keeps over all attempts.
+struct Coordination {
+    coordinator: SharedCoordinator,
+    access: Arc<dyn CheckpointStorageAccess>,
+    store: SharedStore,
+    finished: FinishedMarker,
+    /// The snapshot to begin with, unless the job has taken a checkpoint since.
+    initial: Option<Snapshot>,
+    /// Least id of a checkpoint that belongs to this execution.
+    first_checkpoint: u64,
+}
+
+/// A snapshot to restore.
+#[derive(Clone)]
+struct Snapshot {
+    restore: Restore,
+    from: RestoredFrom,
+}
+
+impl Execution {
+    pub(crate) fn new(job: &Job, config: &ExecutionConfig, resolved: Resolved, plan: Vec<OperatorPlan>) -> Result<Self> {
+        // Without a snapshot, as early as possible.
+        choose_max_parallelism(resolved.settings.max_parallelism, None, resolved.parallelism)?;
+        let coordination = (resolved.process == 0).then(|| Coordination::open(job, &resolved)).transpose()?;
+        let timely = match &config.cluster {
+            Some(cluster) if cluster.hosts.len() > 1 => timely::CommunicationConfig::Cluster {
+                threads: resolved.workers,
+                process: cluster.index,
+                addresses: cluster.hosts.clone(),
+                report: false,
+                zerocopy: false,
+            },
+            _ => timely::CommunicationConfig::Process(resolved.workers),
+        };
+        let handle = config.handle.clone();
+        Ok(Self { job: job.clone(), resolved, timely, plan, handle, origin: Instant::now(), coordination })
+    }
+
+    /// Runs attempts until one comes to an end, or a failure is not forgiven.
+    pub(crate) fn run(mut self) -> Result<JobOutcome> {
+        if !self.choose_start()? {
+            return Ok(JobOutcome::AlreadyFinished);
+        }
+        self.warn();
+        let mut restarts = Restarts::new(self.resolved.settings.restart.clone());
+        for number in 1.. {
+            let failure = match self.attempt(number) {
+                Ok(Ending::Stopped) => return Ok(JobOutcome::Stopped),
+                Ok(Ending::Finished) => {
+                    self.mark_finished();
+                    return Ok(JobOutcome::Finished);
+                }
+                Err(failure) => failure,
+            };
+            let is_alone = self.resolved.parallelism as usize == self.resolved.workers;
+            let delay = match can_heal(&failure) && is_alone {
+                true => restarts.next(self.origin.elapsed(), random()),
+                false => None,
+            };
+            let Some(delay) = delay else { return Err(failure) };
+            tracing::warn!(attempt = number, error = %failure, ?delay, "the attempt failed; the job restarts");
+            self.handle.update(|progress| {
+                progress.status = JobStatus::Restarting;
+                progress.last_failure = Some(failure.to_string());
+            });
+            if self.handle.wait(delay) {
+                return Err(failure);
+            }
+        }
+        Err(Error::internal("there are no more attempt numbers"))
+    }
+
+    /// Finds the snapshot to begin with. False if the job has finished before.
+    fn choose_start(&mut self) -> Result<bool> {
+        let Some(coordination) = &mut self.coordination else { return Ok(true) };
+        match &self.resolved.start {
+            StartFrom::Latest => {
+                let latest = lock(&coordination.store).latest_to_restore()?.cloned();
+                if latest.as_ref().is_some_and(|latest| coordination.finished.is_for(latest.id())) {
+                    return Ok(false);
+                }
+                coordination.first_checkpoint = 0;
+            }
+            StartFrom::Pointer(pointer) => {
+                let snapshot = self.resolved.storage.resolve(pointer)?;
+                let checkpoint_id = snapshot.metadata()?.checkpoint_id;
+                coordination.initial = Some(Snapshot {
+                    from: RestoredFrom { checkpoint_id, pointer: snapshot.pointer() },
+                    restore: Restore {
+                        checkpoint: checkpoint_id,
+                        pointer: Some(snapshot.pointer()),
+                        metadata: snapshot.metadata_bytes,
+                    },
+                });
+                coordination.first_checkpoint = coordination.first_checkpoint.max(checkpoint_id.saturating_add(1));
+            }
+            StartFrom::Fresh => {}
+        }
+        coordination.finished.remove()?;
+        Ok(true)
+    }
+
+    /// An exactly-once sink whose job dies with the process cannot keep its promise.
+    fn warn(&self) {
+        let is_exactly_once = |operator: &OperatorPlan| operator.kind == OperatorKind::Sink { exactly_once: true };
+        if let Some(sink) = self.plan.iter().find(|operator| is_exactly_once(operator))
+            && !self.resolved.storage.survives_process()
+        {
+            tracing::warn!(
+                operator = %sink.uid,
+                "the sink is exactly-once, but a new process cannot resume this job: its checkpoints live in memory. Give \
+                 the backend a checkpoint directory"
+            );
+        }
+    }
+
+    /// Runs one attempt. When it returns, none of its threads is alive.
+    fn attempt(&mut self, number: u64) -> Result<Ending> {
+        let attempt = Arc::new(Attempt::new(number));
+        self.handle.update(|progress| {
+            progress.status = JobStatus::Starting;
+            progress.attempt = number;
+        });
+        let driver = match &self.coordination {
+            Some(coordination) => Some(self.driver(coordination, &attempt)?),
+            None => None,
+        };
+        let pool = SnapshotPool::start(SNAPSHOT_THREADS, &self.streams())?;
+        let jobs = pool.sender().ok_or_else(|| Error::internal("the pool of threads is closed"))?;
+        let settings = &self.resolved.settings;
+        let setup = Arc::new(WorkerSetup {
+            attempt: Arc::clone(&attempt),
+            program: Arc::clone(self.job.program()),
+            job_id: self.job.id().to_string(),
+            store: self.resolved.backend.keyed_store(),
+            storage: Arc::clone(&self.resolved.storage),
+            compression: settings.checkpointing.compression,
+            max_parallelism: settings.max_parallelism,
+            limit: settings.acknowledgement_limit.bytes(),
+            counters: self.handle.counters(),
+            jobs,
+            first_worker: self.resolved.process * self.resolved.workers,
+            driver: Mutex::new(driver),
+        });
+        self.handle.attach(Some(&attempt));
+        let started = self.start_workers(&setup);
+        self.handle.attach(None);
+        if let Err(error) = started {
+            attempt.fail(error);
+        }
+        // The asynchronous parts that are left see the cancelled attempt, or are of no use to anybody.
+        attempt.cancel();
+        let driver = lock(&setup.driver).take();
+        drop(setup);
+        drop(pool);
+        let ending = match driver {
+            Some(driver) => driver.finish(),
+            None => Some(Ending::Finished),
+        };
+        match (attempt.take_failure(), ending) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(ending)) => Ok(ending),
+            (None, None) => Err(Error::internal("an attempt ended before its end")),
+        }
+    }
+
+    fn start_workers(&self, setup: &Arc<WorkerSetup>) -> Result<()> {
+        let refused = |error: String| Error::storage("the workers could not be started").with("reason", error);
+        let (allocators, others) = self.timely.clone().try_build().map_err(refused)?;
+        let shared = Arc::clone(setup);
+        let config = timely::WorkerConfig::default();
+        let guards = timely::execute::execute_from(allocators, others, config, move |worker| run(worker, &shared));
+        for result in guards.map_err(refused)?.join() {
+            if let Err(panic) = result {
+                setup.attempt.fail(Error::internal("a worker thread panicked").with("panic", panic));
+            }
+        }
+        Ok(())
+    }
+
+    fn streams(&self) -> OpenStreams {
+        let (storage, job) = (Arc::clone(&self.resolved.storage), self.job.id());
+        Arc::new(move |checkpoint, cancel| -> Result<Arc<dyn CheckpointStreamFactory>> {
+            storage.streams(job, checkpoint, cancel.clone())
+        })
+    }
+
+    fn driver(&self, coordination: &Coordination, attempt: &Arc<Attempt>) -> Result<Driver> {
+        let snapshot = coordination.snapshot()?;
+        if let Some(snapshot) = &snapshot {
+            let metadata = CheckpointMetadata::read(&snapshot.restore.metadata)?;
+            check_snapshot(&metadata, &self.plan, self.resolved.settings.recovery.ignore_unclaimed_state)
+                .map_err(|error| error.with("snapshot", &snapshot.from.pointer))?;
+        }
+        let (restore, from) = snapshot.map(|snapshot| (snapshot.restore, snapshot.from)).unzip();
+        self.handle.update(|progress| progress.restored_from = from);
+        let io = IoThread::start(Arc::clone(&coordination.access), Arc::clone(&coordination.store), Arc::clone(attempt))?;
+        let opening = Opening {
+            attempt: attempt.number,
+            attempt_id: attempt_id(attempt.number),
+            first_checkpoint: coordination.next_checkpoint(),
+            restore,
+        };
+        Ok(Driver::new(
+            Arc::clone(attempt),
+            Arc::clone(&coordination.coordinator),
+            self.origin,
+            self.resolved.parallelism,
+            opening,
+            io,
+            self.handle.clone(),
+        ))
+    }
+
+    fn mark_finished(&self) {
+        if let Some(coordination) = &self.coordination
+            && let Some(latest) = lock(&coordination.store).latest().map(|latest| latest.id())
+            && let Err(error) = coordination.finished.write(latest)
+        {
+            tracing::warn!(%error, "the job has finished, but that could not be recorded: a new start runs it once more");
+        }
+    }
+}
+
+impl Coordination {
+    fn open(job: &Job, resolved: &Resolved) -> Result<Self> {
+        let settings = &resolved.settings.checkpointing;
+        let access = resolved.storage.open(job.id()).map_err(|error| error.with("job", job.name()))?;
+        let mut store = CompletedCheckpointStore::recover(Arc::clone(&access), settings.retained as usize)?;
+        store.remove_orphans();
+        let coordinator = Coordinator::new(settings.coordinator.clone())?;
+        let first_checkpoint = store.next_checkpoint_id();
+        Ok(Self {
+            coordinator: Arc::new(Mutex::new(coordinator)),
+            finished: FinishedMarker::new(access.directory()),
+            access,
+            store: Arc::new(Mutex::new(store)),
+            initial: None,
+            first_checkpoint,
+        })
+    }
+
+    /// The newest checkpoint of this execution, else the snapshot it began with.
+    fn snapshot(&self) -> Result<Option<Snapshot>> {
+        let store = lock(&self.store);
+        match store.latest().filter(|latest| latest.id() >= self.first_checkpoint) {
+            Some(latest) => Ok(Some(Snapshot {
+                from: RestoredFrom { checkpoint_id: latest.id(), pointer: latest.pointer().to_owned() },
+                restore: Restore {
+                    checkpoint: latest.id(),
+                    pointer: latest.directory().map(ToString::to_string),
+                    metadata: latest.metadata().write(MetadataVersion::V3)?,
+                },
+            })),
+            None => Ok(self.initial.clone()),
+        }
+    }
+
+    /// Least id of the next checkpoint: above everything that was ever begun.
+    fn next_checkpoint(&self) -> u64 {
+        let begun = lock(&self.coordinator).next_checkpoint();
+        lock(&self.store).next_checkpoint_id().max(begun).max(self.first_checkpoint)
+    }
+}
+
+/// A name no other attempt ever had: two processes cannot hold the lock of a job at the same nanosecond.
+fn attempt_id(number: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}{number:04x}", now.as_nanos())
+}

@@ -1,0 +1,13 @@
+//! The surface on which users describe a job.
+
+mod build;
+mod collector;
+mod environment;
+mod keyed;
+mod stream;
+
+pub(crate) use build::{Build, OperatorKind, OperatorPlan, Runtime, Setup};
+pub use collector::Collector;
+pub use environment::StreamEnvironment;
+pub use keyed::{KeyedStream, OpenContext};
+pub use stream::{DataStream, Record};

@@ -1,0 +1,232 @@
+//! How far a job is: what the embedding program shows, and how it asks the job to stop.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::runtime::attempt::{Attempt, lock};
+
+/// A count that one thread raises and others read. On a cache line of its own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counter(Arc<Padded>);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of all workers of this process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    workers: Arc<Mutex<Vec<(u32, Counter, Counter)>>>,
+}
+
+impl Counters {
+    pub(crate) fn records_in(&self, worker: u32) -> Counter {
+        self.of(worker).0
+    }
+
+    pub(crate) fn records_out(&self, worker: u32) -> Counter {
+        self.of(worker).1
+    }
+
+    fn of(&self, worker: u32) -> (Counter, Counter) {
+        let mut workers = lock(&self.workers);
+        if let Some((_, records_in, records_out)) = workers.iter().find(|(index, ..)| *index == worker) {
+            return (records_in.clone(), records_out.clone());
+        }
+        let (records_in, records_out) = (Counter::default(), Counter::default());
+        workers.push((worker, records_in.clone(), records_out.clone()));
+        (records_in, records_out)
+    }
+
+    fn totals(&self) -> (u64, u64) {
+        let add = |(all_in, all_out), (_, i, o): &(u32, Counter, Counter)| (all_in + i.get(), all_out + o.get());
+        lock(&self.workers).iter().fold((0, 0), add)
+    }
+}
+
+/// What a job is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobStatus {
+    /// It has not begun to run.
+    #[default]
+    Created,
+    /// It opens its operators and restores their state.
+    Starting,
+    /// It runs.
+    Running,
+    /// It takes its last checkpoint, because its input is at an end or it was asked to stop.
+    Finishing,
+    /// It waits to be restarted after a failure.
+    Restarting,
+    /// It is over.
+    Ended,
+}
+
+/// A completed checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointStatistics {
+    /// Number of the checkpoint.
+    pub id: u64,
+    /// From its start to the durable metadata.
+    pub duration: Duration,
+    /// Size of all state in bytes.
+    pub state_size: u64,
+    /// Text by which it is restored.
+    pub pointer: String,
+}
+
+/// What a job was restored from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredFrom {
+    /// Number of the checkpoint.
+    pub checkpoint_id: u64,
+    /// Where it lies.
+    pub pointer: String,
+}
+
+/// How far a job is. Records and failures are those of this process.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What it is doing.
+    pub status: JobStatus,
+    /// Number of the attempt, from 1.
+    pub attempt: u64,
+    /// Records that sources have read, over all attempts.
+    pub records_in: u64,
+    /// Records that sinks have taken, over all attempts.
+    pub records_out: u64,
+    /// What the running attempt was restored from; none if it began afresh.
+    pub restored_from: Option<RestoredFrom>,
+    /// The newest completed checkpoint.
+    pub last_checkpoint: Option<CheckpointStatistics>,
+    /// How many checkpoints were completed.
+    pub completed_checkpoints: u64,
+    /// How many checkpoints were given up.
+    pub failed_checkpoints: u64,
+    /// The newest failure of an attempt.
+    pub last_failure: Option<String>,
+}
+
+/// A handle on a running job, for the program that started it: its progress, and the request to stop.
+///
+/// Clone it before the job starts and use it from any thread.
+///
+/// ```
+/// use highwater_dataflow::{JobHandle, JobStatus};
+///
+/// let handle = JobHandle::new();
+/// assert_eq!(handle.progress().status, JobStatus::Created);
+/// handle.stop(); // a job that runs with this handle takes a last checkpoint and ends
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct JobHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Told of every stop.
+    stopped: Condvar,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    progress: Progress,
+    durations: Vec<Duration>,
+    is_stopped: bool,
+    attempt: Option<Arc<Attempt>>,
+}
+
+impl JobHandle {
+    /// A handle for one job.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the job to take a last checkpoint, commit it and end. It can be resumed from there.
+    pub fn stop(&self) {
+        let attempt = {
+            let mut state = lock(&self.shared.state);
+            state.is_stopped = true;
+            state.attempt.clone()
+        };
+        self.shared.stopped.notify_all();
+        if let Some(attempt) = attempt {
+            attempt.stop();
+        }
+    }
+
+    /// How far the job is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let mut progress = lock(&self.shared.state).progress.clone();
+        (progress.records_in, progress.records_out) = self.shared.counters.totals();
+        progress
+    }
+
+    /// How long each completed checkpoint took, in their order.
+    #[must_use]
+    pub fn checkpoint_durations(&self) -> Vec<Duration> {
+        lock(&self.shared.state).durations.clone()
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.shared.counters.clone()
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut lock(&self.shared.state).progress);
+    }
+
+    pub(crate) fn completed(&self, statistics: CheckpointStatistics) {
+        let mut state = lock(&self.shared.state);
+        state.durations.push(statistics.duration);
+        state.progress.completed_checkpoints += 1;
+        state.progress.last_checkpoint = Some(statistics);
+    }
+
+    /// The attempt that a stop is passed on to.
+    pub(crate) fn attach(&self, attempt: Option<&Arc<Attempt>>) {
+        let is_stopped = {
+            let mut state = lock(&self.shared.state);
+            state.attempt = attempt.cloned();
+            state.is_stopped
+        };
+        if let (true, Some(attempt)) = (is_stopped, attempt) {
+            attempt.stop();
+        }
+    }
+
+    /// Waits, at most until somebody stops the job. Returns whether somebody did.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        let mut state = lock(&self.shared.state);
+        while !state.is_stopped {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = match self.shared.stopped.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        true
+    }
+}

@@ -1,0 +1,143 @@
+//! From a snapshot to the operators of a job: whose state is whose, and which subtask gets which part.
+
+use std::sync::Arc;
+
+use highwater_checkpoint::{CheckpointMetadata, KeyedStateHandle, OperatorState, OperatorStateHandle, StateOpener};
+use highwater_state::{redistribute_keyed_state, redistribute_operator_state};
+use highwater_types::{Error, KeyGroupRange, MaxParallelism, OperatorId, Result};
+
+use crate::graph::OperatorPlan;
+
+/// A snapshot being restored, on one worker.
+pub(crate) struct Restored {
+    /// Id of the checkpoint.
+    pub(crate) checkpoint: u64,
+    metadata: CheckpointMetadata,
+    opener: Arc<dyn StateOpener>,
+}
+
+impl Restored {
+    pub(crate) fn new(metadata: CheckpointMetadata, opener: Arc<dyn StateOpener>) -> Self {
+        Self { checkpoint: metadata.checkpoint_id, metadata, opener }
+    }
+
+    pub(crate) fn opener(&self) -> &dyn StateOpener {
+        &*self.opener
+    }
+
+    /// The number of key groups an operator had; none if the snapshot does not know it.
+    pub(crate) fn max_parallelism(&self, id: OperatorId) -> Option<MaxParallelism> {
+        self.metadata.operator(id).map(|operator| operator.max_parallelism)
+    }
+
+    /// Handles with keyed state of these key groups.
+    pub(crate) fn keyed_state(&self, id: OperatorId, range: KeyGroupRange) -> Vec<KeyedStateHandle> {
+        let states = self.metadata.operator(id).into_iter().flat_map(OperatorState::subtask_states);
+        let handles: Vec<_> = states.filter_map(|(_, state)| state.managed_keyed.clone()).collect();
+        redistribute_keyed_state(&handles, range)
+    }
+
+    /// Handles with the operator state of one of `workers` subtasks.
+    pub(crate) fn operator_state(&self, id: OperatorId, worker: u32, workers: u32) -> Result<Vec<OperatorStateHandle>> {
+        let Some(operator) = self.metadata.operator(id) else { return Ok(Vec::new()) };
+        let of_subtask = |index| operator.subtask(index).and_then(|state| state.managed_operator.clone());
+        let old: Vec<_> = (0..operator.parallelism).map(|index| of_subtask(index).into_iter().collect()).collect();
+        let mut shares = redistribute_operator_state(&old, workers)?;
+        Ok(if (worker as usize) < shares.len() { shares.swap_remove(worker as usize) } else { Vec::new() })
+    }
+}
+
+/// Checks a snapshot against the operators of the job before anything starts.
+///
+/// # Errors
+/// `Incompatible` for state that no operator claims, unless it is ignored; `Unsupported` for state that only Flink can
+/// use.
+pub(crate) fn check_snapshot(metadata: &CheckpointMetadata, plan: &[OperatorPlan], ignore_unclaimed: bool) -> Result<()> {
+    for operator in &metadata.operators {
+        match plan.iter().find(|claims| claims.id == operator.id) {
+            Some(claims) => check_kinds(operator).map_err(|error| error.with("operator", &claims.uid))?,
+            None if !operator.has_state() => {}
+            None if ignore_unclaimed => {
+                tracing::warn!(operator = %operator.id, "state of the snapshot is left behind: no operator claims it");
+            }
+            None => return Err(unclaimed(operator, plan)),
+        }
+    }
+    Ok(())
+}
+
+fn unclaimed(operator: &OperatorState, plan: &[OperatorPlan]) -> Error {
+    let known = plan.iter().map(|operator| format!("'{}'", operator.uid)).collect::<Vec<_>>().join(", ");
+    Error::incompatible(
+        "Cannot map checkpoint/savepoint state for an operator to the program: no operator has the uid it belongs to. \
+         Give the operator its old uid, or set execution.state-recovery.ignore-unclaimed-state to leave the state behind",
+    )
+    .with("id", operator.id)
+    .with("uid", operator.uid.as_deref().unwrap_or("not recorded"))
+    .with("state size", operator.state_size())
+    .with("uids of the program", known)
+}
+
+fn check_kinds(operator: &OperatorState) -> Result<()> {
+    let foreign = if operator.fully_finished {
+        Some("the operator had finished in Flink, its state is gone")
+    } else if operator.coordinator.is_some() {
+        Some("it holds the state of an operator coordinator")
+    } else if operator.subtask_states().any(|(_, state)| state.raw_keyed.is_some() || state.raw_operator.is_some()) {
+        Some("it holds raw state")
+    } else if operator.subtask_states().any(|(_, s)| !(s.input_channels.is_empty() && s.output_channels.is_empty())) {
+        Some("it holds in-flight records of an unaligned checkpoint: take a savepoint")
+    } else {
+        None
+    };
+    match foreign {
+        Some(what) => Err(Error::unsupported(format!("only Flink can restore this snapshot: {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// The number of key groups of an operator: fixed by its snapshot, else as configured, else derived from the
+/// parallelism.
+///
+/// # Errors
+/// `Incompatible` if the snapshot and the configuration differ, `Configuration` if there are more subtasks than groups.
+pub(crate) fn choose_max_parallelism(
+    configured: Option<MaxParallelism>,
+    snapshot: Option<MaxParallelism>,
+    parallelism: u32,
+) -> Result<MaxParallelism> {
+    let chosen = match (configured, snapshot) {
+        (Some(configured), Some(snapshot)) if configured != snapshot => {
+            return Err(Error::incompatible(
+                "the number of key groups is fixed by the snapshot: remove pipeline.max-parallelism or set it to the \
+                 snapshot's",
+            )
+            .with("expected", snapshot)
+            .with("found", configured));
+        }
+        (_, Some(snapshot)) => snapshot,
+        (Some(configured), None) => configured,
+        (None, None) => MaxParallelism::default_for(parallelism)?,
+    };
+    chosen.range_of(0, parallelism)?;
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn max(groups: u32) -> Option<MaxParallelism> {
+        Some(MaxParallelism::new(groups).unwrap())
+    }
+
+    #[test]
+    fn the_snapshot_fixes_the_number_of_key_groups() {
+        assert_eq!(choose_max_parallelism(None, None, 3).unwrap().get(), 128);
+        assert_eq!(choose_max_parallelism(max(60), None, 3).unwrap().get(), 60);
+        assert_eq!(choose_max_parallelism(None, max(60), 3).unwrap().get(), 60);
+        let error = choose_max_parallelism(max(64), max(60), 3).unwrap_err();
+        assert_eq!((error.value("expected"), error.value("found")), (Some("60"), Some("64")));
+        assert!(choose_max_parallelism(None, max(2), 3).is_err());
+    }
+}

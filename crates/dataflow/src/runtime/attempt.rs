@@ -1,0 +1,121 @@
+//! One attempt to run a job: what its threads in this process share.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+
+use highwater_checkpoint::CancelToken;
+use highwater_types::{Error, Result};
+
+/// Locks a mutex. What it protects is whole after every statement, so that a panic elsewhere does no harm.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The attempt-wide flag: set by the first failure, seen by all threads, never taken back.
+#[derive(Debug, Default)]
+pub(crate) struct Attempt {
+    /// Number within this process, from 1.
+    pub(crate) number: u64,
+    cancel: CancelToken,
+    failure: Mutex<Option<Error>>,
+    stop: AtomicBool,
+    /// Threads that park.
+    sleepers: Mutex<Vec<Thread>>,
+}
+
+impl Attempt {
+    pub(crate) fn new(number: u64) -> Self {
+        Self { number, ..Self::default() }
+    }
+
+    /// Ends the attempt with this error, unless it has one already, and wakes everybody.
+    pub(crate) fn fail(&self, error: Error) {
+        {
+            let mut failure = lock(&self.failure);
+            match &*failure {
+                None => *failure = Some(error),
+                Some(_) => tracing::debug!(%error, "another failure of an attempt that has failed"),
+            }
+        }
+        self.cancel();
+    }
+
+    /// Ends the attempt without an error.
+    pub(crate) fn cancel(&self) {
+        self.cancel.cancel();
+        self.wake();
+    }
+
+    /// Whether everybody should leave.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// The first failure.
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        lock(&self.failure).take()
+    }
+
+    /// Asks for a stop with a checkpoint.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Adds the calling thread to those that are woken.
+    pub(crate) fn register_sleeper(&self) {
+        lock(&self.sleepers).push(thread::current());
+    }
+
+    /// Wakes all registered threads.
+    pub(crate) fn wake(&self) {
+        lock(&self.sleepers).iter().for_each(Thread::unpark);
+    }
+
+    /// Runs code of the user. An error or a panic is a failure of the attempt; none is returned then.
+    pub(crate) fn guard<T>(&self, operator: &str, subtask: u32, code: impl FnOnce() -> Result<T>) -> Option<T> {
+        match catch(code) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fail(error.with("operator", operator).with("subtask", subtask));
+                None
+            }
+        }
+    }
+}
+
+/// Runs code that may panic; the panic becomes an error.
+pub(crate) fn catch<T>(code: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What the closure touched is dropped with the attempt, or fails its next use: no broken invariant is seen.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(code)).unwrap_or_else(|payload| Err(panicked(&*payload)))
+}
+
+/// The error for a panic.
+pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    Error::program("the program panicked").with("panic", text.unwrap_or("a value that is no text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_wins_and_panics_are_failures() {
+        let attempt = Attempt::new(1);
+        assert_eq!(attempt.guard("a", 0, || Ok(7)), Some(7));
+        assert!(!attempt.is_cancelled());
+        assert_eq!(attempt.guard::<()>("a", 2, || panic!("lost {}", 3)), None);
+        attempt.fail(Error::internal("later"));
+        assert!(attempt.is_cancelled());
+        let failure = attempt.take_failure().unwrap();
+        assert_eq!(failure.value("panic"), Some("lost 3"));
+        assert_eq!(failure.value("subtask"), Some("2"));
+    }
+}

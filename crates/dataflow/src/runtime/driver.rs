@@ -1,0 +1,248 @@
+//! The coordinator on worker 0: feeds the protocol with what happens, and carries out what it decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use highwater_checkpoint::{AttemptStart, CheckpointKind, CheckpointMetadata, Command, Coordinator, Event};
+use highwater_types::{Error, Result};
+
+use super::attempt::{Attempt, lock};
+use super::io::{Acknowledgement, IoDone, IoJob, IoThread, Written};
+use super::link::Link;
+use super::message::{Opening, Order, Report};
+use crate::progress::{CheckpointStatistics, JobHandle, JobStatus};
+
+/// The protocol, kept over all attempts of this process.
+pub(crate) type SharedCoordinator = Arc<Mutex<Coordinator<Acknowledgement>>>;
+
+/// How an attempt ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// All input was read.
+    Finished,
+    /// Somebody asked for it.
+    Stopped,
+}
+
+/// Drives the protocol during one attempt.
+pub(crate) struct Driver {
+    attempt: Arc<Attempt>,
+    coordinator: SharedCoordinator,
+    /// When the job began; times of the protocol count from here.
+    origin: Instant,
+    workers: u32,
+    opening: Opening,
+    io: IoThread,
+    handle: JobHandle,
+
+    is_opened: bool,
+    ready: BTreeSet<u32>,
+    finished: BTreeSet<u32>,
+    committed: BTreeSet<u32>,
+    /// Checkpoints under way, and when they began.
+    begun: BTreeMap<u64, (Instant, CheckpointKind)>,
+    is_stopping: bool,
+    /// Why the final checkpoint was asked for.
+    ending: Option<Ending>,
+    is_complete: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        attempt: Arc<Attempt>,
+        coordinator: SharedCoordinator,
+        origin: Instant,
+        workers: u32,
+        opening: Opening,
+        io: IoThread,
+        handle: JobHandle,
+    ) -> Self {
+        Self {
+            attempt,
+            coordinator,
+            origin,
+            workers,
+            opening,
+            io,
+            handle,
+            is_opened: false,
+            ready: BTreeSet::new(),
+            finished: BTreeSet::new(),
+            committed: BTreeSet::new(),
+            begun: BTreeMap::new(),
+            is_stopping: false,
+            ending: None,
+            is_complete: false,
+        }
+    }
+
+    /// Does what is to do now. Returns how long it can wait.
+    pub(crate) fn step(&mut self, link: &Link) -> Option<Duration> {
+        if !self.is_opened {
+            self.is_opened = true;
+            link.order(&Order::Open(self.opening.clone()));
+        }
+        for report in link.take_reports() {
+            if let Err(error) = self.receive(report, link) {
+                self.attempt.fail(error);
+            }
+        }
+        while let Some(done) = self.io.poll() {
+            self.io_done(done, Some(link));
+        }
+        let now = self.origin.elapsed();
+        let wakeup = lock(&self.coordinator).next_wakeup();
+        if wakeup.is_some_and(|wakeup| wakeup <= now) {
+            self.handle_event(Event::Tick, Some(link));
+        }
+        let wakeup = lock(&self.coordinator).next_wakeup();
+        wakeup.map(|wakeup| wakeup.saturating_sub(self.origin.elapsed()))
+    }
+
+    /// All workers have gone: ends the attempt for the protocol and waits for the files. Returns how it ended; none if
+    /// it did not come to its end.
+    pub(crate) fn finish(mut self) -> Option<Ending> {
+        self.handle_event(Event::AttemptEnded { attempt: self.attempt.number }, None);
+        while lock(&self.coordinator).writing().is_some() {
+            match self.io.wait() {
+                Some(done) => self.io_done(done, None),
+                None => break,
+            }
+        }
+        self.io.close();
+        while let Some(done) = self.io.wait() {
+            self.io_done(done, None);
+        }
+        self.ending.filter(|_| self.is_complete)
+    }
+
+    fn receive(&mut self, report: Report, link: &Link) -> Result<()> {
+        match report {
+            Report::Ready { worker } => {
+                self.ready.insert(worker);
+                if self.ready.len() == self.workers as usize {
+                    self.start()?;
+                }
+            }
+            Report::Acknowledge { attempt, checkpoint, worker, state } => {
+                let payload = Arc::new(CheckpointMetadata::read(&state)?);
+                self.handle_event(Event::Acknowledge { attempt, checkpoint, subtask: worker, payload }, Some(link));
+            }
+            Report::Decline { attempt, checkpoint, worker, reason } => {
+                self.handle_event(Event::Decline { attempt, checkpoint, subtask: worker, reason }, Some(link));
+            }
+            Report::SourcesFinished { worker } => {
+                self.finished.insert(worker);
+            }
+            Report::Stop => self.is_stopping = true,
+            Report::Committed { worker } => {
+                self.committed.insert(worker);
+                if self.is_complete && self.committed.len() == self.workers as usize {
+                    link.order(&Order::End);
+                }
+            }
+        }
+        self.end_if_due(link);
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let jitter = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), self.attempt.number);
+        let start = AttemptStart {
+            attempt: self.attempt.number,
+            subtasks: self.workers,
+            next_checkpoint: self.opening.first_checkpoint,
+            jitter,
+        };
+        lock(&self.coordinator).start(self.origin.elapsed(), start)?;
+        self.handle.update(|progress| progress.status = JobStatus::Running);
+        Ok(())
+    }
+
+    /// Asks for the final checkpoint, once.
+    fn end_if_due(&mut self, link: &Link) {
+        let all = self.workers as usize;
+        if self.ending.is_some() || self.ready.len() < all {
+            return;
+        }
+        self.ending = match self.is_stopping {
+            _ if self.finished.len() == all => Some(Ending::Finished),
+            true => Some(Ending::Stopped),
+            false => return,
+        };
+        self.handle.update(|progress| progress.status = JobStatus::Finishing);
+        self.handle_event(Event::Trigger { kind: CheckpointKind::Final }, Some(link));
+    }
+
+    fn io_done(&mut self, done: IoDone, link: Option<&Link>) {
+        match done {
+            IoDone::Begun { checkpoint, result: Ok(()) } => {
+                // It may have been given up meanwhile.
+                if let (Some((_, kind)), Some(link)) = (self.begun.get(&checkpoint), link) {
+                    link.order(&Order::Begin { checkpoint, is_final: *kind == CheckpointKind::Final });
+                }
+            }
+            IoDone::Begun { checkpoint, result: Err(error) } => {
+                self.handle_event(Event::BeginFailed { checkpoint, reason: error.to_string() }, link);
+            }
+            IoDone::Written { checkpoint, result: Ok(written) } => {
+                self.completed(checkpoint, written);
+                self.handle_event(Event::MetadataWritten { checkpoint }, link);
+            }
+            IoDone::Written { checkpoint, result: Err(error) } => {
+                let reason = error.to_string();
+                self.handle_event(Event::MetadataFailed { checkpoint, reason, unclear: false }, link);
+            }
+        }
+    }
+
+    fn completed(&mut self, checkpoint: u64, written: Written) {
+        let duration = self.begun.remove(&checkpoint).map(|(begun, _)| begun.elapsed()).unwrap_or_default();
+        let Written { pointer, state_size } = written;
+        tracing::debug!(checkpoint, ?duration, state_size, "checkpoint completed");
+        self.handle.completed(CheckpointStatistics { id: checkpoint, duration, state_size, pointer });
+    }
+
+    fn handle_event(&mut self, event: Event<Acknowledgement>, link: Option<&Link>) {
+        let commands = lock(&self.coordinator).handle(self.origin.elapsed(), event);
+        for command in commands {
+            self.carry_out(command, link);
+        }
+    }
+
+    fn carry_out(&mut self, command: Command<Acknowledgement>, link: Option<&Link>) {
+        let order = |order: Order| {
+            if let Some(link) = link {
+                link.order(&order);
+            }
+        };
+        match command {
+            Command::Begin { checkpoint, kind, .. } => {
+                self.begun.insert(checkpoint, (Instant::now(), kind));
+                self.io.submit(IoJob::Begin { checkpoint });
+            }
+            Command::WriteMetadata { checkpoint, acknowledgements } => {
+                let acknowledgements = acknowledgements.into_values().collect();
+                self.io.submit(IoJob::Write { checkpoint, acknowledgements });
+            }
+            Command::Complete { checkpoint, kind, .. } => {
+                let is_final = kind == CheckpointKind::Final;
+                self.is_complete |= is_final;
+                order(Order::Complete { checkpoint, is_final });
+            }
+            Command::Abort { checkpoint, reason, .. } => {
+                self.begun.remove(&checkpoint);
+                if reason.is_failure() {
+                    tracing::warn!(checkpoint, %reason, "checkpoint given up");
+                    self.handle.update(|progress| progress.failed_checkpoints += 1);
+                }
+                order(Order::Abort { checkpoint });
+            }
+            Command::Discard { checkpoint, payloads, extent } => {
+                self.io.submit(IoJob::Discard { checkpoint, payloads, extent });
+            }
+            Command::FailJob { reason } => self.attempt.fail(Error::storage(reason)),
+        }
+    }
+}

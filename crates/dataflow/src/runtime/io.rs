@@ -1,0 +1,173 @@
+//! The coordinator's own thread for files: it makes places for checkpoints, writes metadata, keeps and deletes. No
+//! record ever waits for it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use highwater_checkpoint::{
+    CheckpointLocation, CheckpointMetadata, CheckpointStorageAccess, CompletedCheckpoint, CompletedCheckpointStore,
+    DiscardExtent, MetadataVersion,
+};
+use highwater_types::{Error, Result};
+
+use super::attempt::{Attempt, catch, lock};
+
+/// What one worker acknowledged, decoded.
+pub(crate) type Acknowledgement = Arc<CheckpointMetadata>;
+
+/// Work for the thread, done in order.
+pub(crate) enum IoJob {
+    Begin { checkpoint: u64 },
+    Write { checkpoint: u64, acknowledgements: Vec<Acknowledgement> },
+    Discard { checkpoint: u64, payloads: Vec<Acknowledgement>, extent: DiscardExtent },
+}
+
+/// What became of it.
+pub(crate) enum IoDone {
+    Begun { checkpoint: u64, result: Result<()> },
+    Written { checkpoint: u64, result: Result<Written> },
+}
+
+/// A completed checkpoint.
+pub(crate) struct Written {
+    pub(crate) pointer: String,
+    pub(crate) state_size: u64,
+}
+
+/// The completed checkpoints of the job, over all attempts of this process.
+pub(crate) type SharedStore = Arc<Mutex<CompletedCheckpointStore>>;
+
+/// The thread of one attempt. Dropping it waits until all work is done.
+pub(crate) struct IoThread {
+    jobs: Option<Sender<IoJob>>,
+    done: Receiver<IoDone>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl IoThread {
+    pub(crate) fn start(
+        access: Arc<dyn CheckpointStorageAccess>,
+        store: SharedStore,
+        attempt: Arc<Attempt>,
+    ) -> Result<Self> {
+        let (jobs, receiver) = unbounded();
+        let (sender, done) = unbounded();
+        let mut state = Io { access, store, locations: BTreeMap::new() };
+        let run = move || {
+            for job in receiver {
+                state.run(job, &sender);
+                attempt.wake();
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("checkpoint-io".to_owned())
+            .spawn(run)
+            .map_err(|error| Error::storage("the thread for checkpoint files could not be started").because(error))?;
+        Ok(Self { jobs: Some(jobs), done, thread: Some(thread) })
+    }
+
+    pub(crate) fn submit(&self, job: IoJob) {
+        if let Some(jobs) = &self.jobs
+            && jobs.send(job).is_err()
+        {
+            tracing::error!("the thread for checkpoint files has ended");
+        }
+    }
+
+    /// What was done since the last call.
+    pub(crate) fn poll(&self) -> Option<IoDone> {
+        self.done.try_recv().ok()
+    }
+
+    /// Waits for the next outcome; none once the thread has ended.
+    pub(crate) fn wait(&self) -> Option<IoDone> {
+        self.done.recv().ok()
+    }
+
+    /// Takes no more work.
+    pub(crate) fn close(&mut self) {
+        self.jobs = None;
+    }
+}
+
+impl Drop for IoThread {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread for checkpoint files panicked");
+        }
+    }
+}
+
+struct Io {
+    access: Arc<dyn CheckpointStorageAccess>,
+    store: SharedStore,
+    /// Checkpoints under way.
+    locations: BTreeMap<u64, Box<dyn CheckpointLocation>>,
+}
+
+impl Io {
+    fn run(&mut self, job: IoJob, done: &Sender<IoDone>) {
+        match job {
+            IoJob::Begin { checkpoint } => {
+                let result = catch(|| self.begin(checkpoint));
+                let _ = done.send(IoDone::Begun { checkpoint, result });
+            }
+            IoJob::Write { checkpoint, acknowledgements } => match catch(|| self.write(checkpoint, &acknowledgements)) {
+                Ok(completed) => {
+                    let (pointer, state_size) = (completed.pointer().to_owned(), completed.metadata().state_size());
+                    // The sinks need not wait for what is deleted now.
+                    let _ = done.send(IoDone::Written { checkpoint, result: Ok(Written { pointer, state_size }) });
+                    if let Err(error) = lock(&self.store).add(completed) {
+                        tracing::error!(checkpoint, %error, "a completed checkpoint could not be registered");
+                    }
+                }
+                Err(error) => {
+                    let _ = done.send(IoDone::Written { checkpoint, result: Err(error) });
+                }
+            },
+            IoJob::Discard { checkpoint, payloads, extent } => self.discard(checkpoint, &payloads, extent),
+        }
+    }
+
+    fn begin(&mut self, checkpoint: u64) -> Result<()> {
+        self.locations.insert(checkpoint, self.access.begin(checkpoint)?);
+        Ok(())
+    }
+
+    fn write(&mut self, checkpoint: u64, acknowledgements: &[Acknowledgement]) -> Result<CompletedCheckpoint> {
+        let location = self
+            .locations
+            .get(&checkpoint)
+            .ok_or_else(|| Error::internal("a checkpoint is written that was never begun").with("checkpoint", checkpoint))?;
+        let metadata = merge(checkpoint, acknowledgements);
+        let completed = location.write_metadata(&metadata.write(MetadataVersion::V3)?)?;
+        self.locations.remove(&checkpoint);
+        CompletedCheckpoint::new(metadata, &completed)
+    }
+
+    fn discard(&mut self, checkpoint: u64, payloads: &[Acknowledgement], extent: DiscardExtent) {
+        let handles = payloads.iter().flat_map(|payload| payload.stream_handles());
+        lock(&self.store).discard_handles(checkpoint, handles);
+        if extent == DiscardExtent::Checkpoint
+            && let Some(location) = self.locations.remove(&checkpoint)
+            && let Err(error) = location.discard()
+        {
+            tracing::warn!(checkpoint, %error, "an aborted checkpoint could not be removed; the next start removes it");
+        }
+    }
+}
+
+/// One checkpoint of what all workers acknowledged. Every worker names every operator.
+fn merge(checkpoint: u64, acknowledgements: &[Acknowledgement]) -> CheckpointMetadata {
+    let mut merged = CheckpointMetadata::new(checkpoint);
+    for operator in acknowledgements.iter().flat_map(|acknowledgement| &acknowledgement.operators) {
+        match merged.operators.iter_mut().find(|known| known.id == operator.id) {
+            Some(known) => known.subtasks.extend(operator.subtasks.clone()),
+            None => merged.operators.push(operator.clone()),
+        }
+    }
+    merged
+}

@@ -1,0 +1,80 @@
+//! What workers and the coordinator tell each other. Everything may cross the border of a process, so everything is
+//! plain data; state handles travel in the encoding of `_metadata`.
+
+use serde::{Deserialize, Serialize};
+
+/// One message and the worker it goes to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Envelope {
+    pub(crate) to: u32,
+    pub(crate) message: Message,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Message {
+    /// To worker 0, who holds the coordinator.
+    Report(Report),
+    /// To every worker.
+    Order(Order),
+}
+
+/// From a worker to the coordinator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// All operators are open.
+    Ready { worker: u32 },
+    /// The worker's state is written. One message for all its operators, as from one of Flink's tasks.
+    Acknowledge {
+        attempt: u64,
+        checkpoint: u64,
+        worker: u32,
+        /// A metadata file (version 3) that holds this worker's subtasks alone.
+        state: Vec<u8>,
+    },
+    /// The worker could not take part, but goes on.
+    Decline { attempt: u64, checkpoint: u64, worker: u32, reason: String },
+    /// None of the worker's sources will ever have another record.
+    SourcesFinished { worker: u32 },
+    /// Somebody asked for a stop with a checkpoint.
+    Stop,
+    /// All sinks of the worker have committed the final checkpoint.
+    Committed { worker: u32 },
+}
+
+/// From the coordinator to all workers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Build the data dataflow and open its operators.
+    Open(Opening),
+    /// Take a checkpoint. A final one stops the sources, unless it is aborted.
+    Begin { checkpoint: u64, is_final: bool },
+    /// Commit everything up to this checkpoint.
+    Complete { checkpoint: u64, is_final: bool },
+    /// Forget this checkpoint.
+    Abort { checkpoint: u64 },
+    /// The final checkpoint is committed everywhere: let go.
+    End,
+}
+
+/// How an attempt begins.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Opening {
+    /// Number of the attempt.
+    pub(crate) attempt: u64,
+    /// A name that no other attempt of the job ever had.
+    pub(crate) attempt_id: String,
+    /// Least id of the attempt's checkpoints; epochs count from here.
+    pub(crate) first_checkpoint: u64,
+    /// What to restore; none on a fresh start.
+    pub(crate) restore: Option<Restore>,
+}
+
+/// A snapshot to restore.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Restore {
+    pub(crate) checkpoint: u64,
+    /// Where it was found; none where all state is inline.
+    pub(crate) pointer: Option<String>,
+    /// The metadata file.
+    pub(crate) metadata: Vec<u8>,
+}

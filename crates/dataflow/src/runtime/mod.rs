@@ -1,0 +1,13 @@
+//! What one attempt to run a job is made of: threads, the control dataflow, the coordinator, and the time of the data
+//! dataflow.
+
+pub(crate) mod attempt;
+pub(crate) mod driver;
+pub(crate) mod flow;
+pub(crate) mod io;
+pub(crate) mod link;
+pub(crate) mod mailbox;
+pub(crate) mod message;
+pub(crate) mod pool;
+pub(crate) mod time;
+pub(crate) mod worker;

@@ -1,0 +1,104 @@
+//! Background threads of one attempt in this process, which run the asynchronous parts of snapshots.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, Thread};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use highwater_checkpoint::{CancelToken, CheckpointStreamFactory, SubtaskState};
+use highwater_state::{KeyedSnapshot, OperatorSnapshot};
+use highwater_types::{Error, Result, ResultExt};
+
+use super::attempt::catch;
+
+/// Opens the streams of one checkpoint. They fail once the token is cancelled.
+pub(crate) type OpenStreams = Arc<dyn Fn(u64, &CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>> + Send + Sync>;
+
+/// What the synchronous part of one operator leaves for the asynchronous part.
+#[derive(Debug, Default)]
+pub(crate) struct Frozen {
+    pub(crate) operator: Option<OperatorSnapshot>,
+    pub(crate) keyed: Option<KeyedSnapshot>,
+}
+
+/// The asynchronous part of one operator subtask.
+pub(crate) struct Job {
+    pub(crate) checkpoint: u64,
+    /// Index of the operator in its worker.
+    pub(crate) operator: usize,
+    pub(crate) uid: Arc<str>,
+    pub(crate) frozen: Frozen,
+    pub(crate) cancel: CancelToken,
+    pub(crate) reply: Sender<Done>,
+    /// The thread that waits for the reply.
+    pub(crate) worker: Thread,
+}
+
+/// The outcome of a [`Job`].
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) checkpoint: u64,
+    pub(crate) operator: usize,
+    pub(crate) result: Result<SubtaskState>,
+}
+
+/// The threads. Dropping the pool ends and joins them.
+pub(crate) struct SnapshotPool {
+    jobs: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl SnapshotPool {
+    /// Starts the threads.
+    pub(crate) fn start(threads: usize, open: &OpenStreams) -> Result<Self> {
+        let (sender, receiver) = unbounded::<Job>();
+        let mut pool = Self { jobs: Some(sender), threads: Vec::with_capacity(threads) };
+        for index in 0..threads {
+            let (receiver, open) = (receiver.clone(), Arc::clone(open));
+            let thread = thread::Builder::new().name(format!("snapshot-{index}")).spawn(move || run(&receiver, &open));
+            pool.threads.push(thread.map_err(|error| Error::storage("a background thread could not be started").because(error))?);
+        }
+        Ok(pool)
+    }
+
+    /// Where jobs go.
+    pub(crate) fn sender(&self) -> Option<Sender<Job>> {
+        self.jobs.clone()
+    }
+}
+
+impl Drop for SnapshotPool {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a snapshot thread panicked");
+            }
+        }
+    }
+}
+
+fn run(jobs: &Receiver<Job>, open: &OpenStreams) {
+    for job in jobs {
+        let Job { checkpoint, operator, uid, frozen, cancel, reply, worker } = job;
+        let result = catch(|| write(open, checkpoint, frozen, &cancel)).with("operator", &uid);
+        // A worker that has gone does not wait for it.
+        let _ = reply.send(Done { checkpoint, operator, result });
+        worker.unpark();
+    }
+}
+
+fn write(open: &OpenStreams, checkpoint: u64, frozen: Frozen, cancel: &CancelToken) -> Result<SubtaskState> {
+    cancel.check()?;
+    let mut state = SubtaskState::default();
+    if frozen.operator.is_none() && frozen.keyed.is_none() {
+        return Ok(state);
+    }
+    let streams = open(checkpoint, cancel)?;
+    if let Some(snapshot) = frozen.operator {
+        state.managed_operator = snapshot.write(&*streams)?;
+    }
+    if let Some(snapshot) = frozen.keyed {
+        state.managed_keyed = snapshot.write(&*streams)?;
+    }
+    Ok(state)
+}

@@ -1,0 +1,199 @@
+//! The loop of one worker thread: it steps timely, obeys the coordinator, and leaves when the attempt is over.
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::Sender;
+use highwater_backends::KeyedStore;
+use highwater_checkpoint::{CheckpointMetadata, CheckpointStorage, SnapshotOpener, StateOpener};
+use highwater_types::{MaxParallelism, Result};
+use timely::dataflow::operators::probe::Handle as Probe;
+use timely::worker::Worker;
+
+use super::attempt::{Attempt, catch, lock};
+use super::driver::Driver;
+use super::link::Link;
+use super::mailbox::Mailbox;
+use super::message::{Opening, Order, Report, Restore};
+use super::pool::Job;
+use super::time::Time;
+use crate::graph::{Build, Runtime, Setup, StreamEnvironment};
+use crate::job::Program;
+use crate::progress::Counters;
+use crate::restore::Restored;
+
+/// What all workers of this process get for one attempt.
+pub(crate) struct WorkerSetup {
+    pub(crate) attempt: Arc<Attempt>,
+    pub(crate) program: Program,
+    pub(crate) job_id: String,
+    pub(crate) store: KeyedStore,
+    pub(crate) storage: Arc<dyn CheckpointStorage>,
+    pub(crate) compression: bool,
+    pub(crate) max_parallelism: Option<MaxParallelism>,
+    /// Largest acknowledgement in bytes.
+    pub(crate) limit: u64,
+    pub(crate) counters: Counters,
+    pub(crate) jobs: Sender<Job>,
+    /// Index of the first worker of this process.
+    pub(crate) first_worker: usize,
+    /// The coordinator, in the process of worker 0. Taken by worker 0, put back when it leaves.
+    pub(crate) driver: Mutex<Option<Driver>>,
+}
+
+/// Runs one worker until its dataflows are complete or the attempt is cancelled.
+pub(crate) fn run(worker: &mut Worker, setup: &WorkerSetup) {
+    setup.attempt.register_sleeper();
+    let outcome = catch(|| WorkerLoop::new(worker, setup).run());
+    if let Err(error) = outcome {
+        setup.attempt.fail(error);
+    }
+    // Nothing is left after a good end. After a failure state and user code are dropped here, on their thread.
+    for dataflow in worker.installed_dataflows() {
+        if let Err(error) = catch(|| Ok(worker.drop_dataflow(dataflow))) {
+            setup.attempt.fail(error);
+        }
+    }
+}
+
+struct WorkerLoop<'a> {
+    worker: &'a mut Worker,
+    setup: &'a WorkerSetup,
+    link: Link,
+    data: Option<DataDataflow>,
+    driver: Option<Driver>,
+    has_reported_stop: bool,
+}
+
+/// The data dataflow while it runs.
+struct DataDataflow {
+    index: usize,
+    mailbox: Rc<Mailbox>,
+    probe: Probe<Time>,
+    /// The frontier of the end when the sources were last woken.
+    end: Option<Time>,
+}
+
+impl<'a> WorkerLoop<'a> {
+    fn new(worker: &'a mut Worker, setup: &'a WorkerSetup) -> Self {
+        let link = Link::build(worker);
+        let driver = if worker.index() == 0 { lock(&setup.driver).take() } else { None };
+        Self { worker, setup, link, data: None, driver, has_reported_stop: false }
+    }
+
+    fn run(mut self) -> Result<()> {
+        while !self.setup.attempt.is_cancelled() {
+            let pause = self.driver.as_mut().and_then(|driver| driver.step(&self.link));
+            self.report_stop();
+            for order in self.link.take_orders() {
+                self.obey(order)?;
+            }
+            if let Some(data) = &mut self.data {
+                data.mailbox.collect();
+                data.wake_sources();
+            }
+            self.close_when_done();
+            if !self.worker.step_or_park(pause) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One worker of each process passes the request on.
+    fn report_stop(&mut self) {
+        let is_first = self.worker.index() == self.setup.first_worker;
+        if is_first && !self.has_reported_stop && self.setup.attempt.is_stopping() {
+            self.has_reported_stop = true;
+            self.link.report(Report::Stop);
+        }
+    }
+
+    fn obey(&mut self, order: Order) -> Result<()> {
+        if let Order::Open(opening) = order {
+            self.data = Some(self.open(opening)?);
+            return Ok(());
+        }
+        if let Some(data) = &self.data {
+            match order {
+                Order::Open(_) => {}
+                Order::Begin { checkpoint, is_final } => data.mailbox.begin(checkpoint, is_final),
+                Order::Complete { checkpoint, is_final } => data.mailbox.complete(checkpoint, is_final),
+                Order::Abort { checkpoint } => data.mailbox.abort(checkpoint),
+                Order::End => data.mailbox.end(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the data dataflow and opens its operators.
+    fn open(&mut self, opening: Opening) -> Result<DataDataflow> {
+        let setup = self.setup;
+        let (index, workers) = (self.worker.index() as u32, self.worker.peers() as u32);
+        let mailbox = Mailbox::new(
+            Arc::clone(&setup.attempt),
+            (index, workers),
+            opening.first_checkpoint,
+            self.link.clone(),
+            setup.jobs.clone(),
+            setup.limit,
+        );
+        let restored = opening.restore.map(|restore| restored(&*setup.storage, restore)).transpose()?;
+        let operators = Setup {
+            job_id: setup.job_id.clone(),
+            attempt_id: opening.attempt_id,
+            store: setup.store.clone(),
+            compression: setup.compression,
+            max_parallelism: setup.max_parallelism,
+            restored,
+            counters: setup.counters.clone(),
+        };
+        let probe = Probe::new();
+        let dataflow = self.worker.next_dataflow_index();
+        let (inner_mailbox, inner_probe, program) = (Rc::clone(&mailbox), probe.clone(), Arc::clone(&setup.program));
+        self.worker.dataflow::<Time, _, _>(move |scope| {
+            let runtime = Runtime { scope, mailbox: inner_mailbox, probe: inner_probe, setup: operators };
+            let build = Build::new(Some(runtime), workers);
+            let built = catch(|| program(&mut StreamEnvironment::new(Rc::clone(&build))));
+            // What the operators say comes first: it is the cause of what the program says.
+            build.finish().and(built)
+        })?;
+        mailbox.opened();
+        Ok(DataDataflow { index: dataflow, mailbox, probe, end: None })
+    }
+
+    /// After the last order this end of the control dataflow closes, and with it the worker's part in the job.
+    fn close_when_done(&mut self) {
+        let is_over = |data: &DataDataflow| data.mailbox.is_ending() && !self.worker.installed_dataflows().contains(&data.index);
+        if self.data.as_ref().is_some_and(is_over) {
+            self.data = None;
+            self.link.close();
+        }
+    }
+}
+
+impl Drop for WorkerLoop<'_> {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            *lock(&self.setup.driver) = Some(driver);
+        }
+    }
+}
+
+impl DataDataflow {
+    fn wake_sources(&mut self) {
+        let end = self.probe.with_frontier(|frontier| frontier.as_option().copied());
+        if end != self.end {
+            self.end = end;
+            self.mailbox.activate_sources();
+        }
+    }
+}
+
+fn restored(storage: &dyn CheckpointStorage, restore: Restore) -> Result<Restored> {
+    let opener: Arc<dyn StateOpener> = match &restore.pointer {
+        Some(pointer) => storage.resolve(pointer)?.opener(),
+        None => Arc::new(SnapshotOpener::in_memory()),
+    };
+    Ok(Restored::new(CheckpointMetadata::read(&restore.metadata)?, opener))
+}
