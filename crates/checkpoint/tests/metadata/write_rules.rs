@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use highwater_checkpoint::{
-    ChannelStateHandle, CheckpointMetadata, KeyGroupsFormat, KeyGroupsHandle, KeyedStateHandle, MetadataVersion,
-    OperatorState, StreamHandle, Subtask, SubtaskState,
+    ChannelStateHandle, CheckpointMetadata, DistributionMode, KeyGroupsFormat, KeyGroupsHandle, KeyedStateHandle,
+    MetadataVersion, OperatorState, OperatorStateHandle, StatePartitions, StreamHandle, Subtask, SubtaskState,
 };
 use highwater_types::{ErrorKind, KeyGroupRange, MaxParallelism, OperatorId};
 
@@ -135,6 +135,70 @@ fn an_operator_or_subtask_twice_is_damage() {
     let mut bytes = metadata(OperatorState { subtasks, ..operator() }).write(V3).unwrap();
     let last = bytes.len() - 4;
     bytes[last..].copy_from_slice(&(-1_i32).to_be_bytes());
+    unreadable(&bytes, ErrorKind::Corrupt, "twice");
+}
+
+/// Numbers that are well formed and yet cannot be.
+#[test]
+fn impossible_numbers_are_damage() {
+    let subtasks = BTreeMap::from([(1, SubtaskState::default().into())]);
+    let coordinator = Some(StreamHandle::Inline { name: "c".into(), bytes: [9].into() });
+    let bytes = metadata(OperatorState { subtasks, coordinator, ..operator() }).write(V3).unwrap();
+    CheckpointMetadata::read(&bytes).unwrap();
+    // Checkpoint id, two counts, operator id; then the fields of the operator.
+    let parallelism = 8 + 8 + 4 + 4 + 16;
+    let coordinator = parallelism + 8;
+    let subtasks = coordinator + 1 + 3 + 4 + 1;
+    for (at, value, words) in [
+        (8, -1, "negative"),
+        (parallelism, 129, "not a parallelism"),
+        (parallelism, -1, "negative"),
+        (parallelism + 4, 0, "not a parallelism"),
+        (parallelism + 4, 32_769, "not a parallelism"),
+        (subtasks, -1, "a finished operator has coordinator state"),
+        (subtasks, -2, "a count does not fit"),
+        (subtasks + 4, 2, "not the index of a subtask"),
+        (subtasks + 4, -3, "not the index of a subtask"),
+        (subtasks + 8, 2, "not a number of operator state handles"),
+    ] {
+        let mut damaged = bytes.clone();
+        damaged[at..at + 4].copy_from_slice(&i32::to_be_bytes(value));
+        unreadable(&damaged, ErrorKind::Corrupt, words);
+    }
+    let mut file_as_coordinator = bytes.clone();
+    file_as_coordinator.splice(coordinator..subtasks, [6, 0, 1, b'f', 0, 0, 0, 0, 0, 0, 0, 7]);
+    unreadable(&file_as_coordinator, ErrorKind::Corrupt, "not inline");
+}
+
+#[test]
+fn impossible_ranges_of_key_groups_are_damage() {
+    let handle = KeyGroupsHandle {
+        format: KeyGroupsFormat::Canonical,
+        range: KeyGroupRange::new(32_767, 32_767).unwrap(),
+        offsets: vec![0],
+        data: StreamHandle::EmptySegment,
+    };
+    let managed_keyed = Some(KeyedStateHandle::KeyGroups(handle));
+    let bytes = with_state(SubtaskState { managed_keyed, ..SubtaskState::default() }).write(V3).unwrap();
+    CheckpointMetadata::read(&bytes).unwrap();
+    let range = bytes.windows(8).position(|window| window == [0, 0, 0x7f, 0xff, 0, 0, 0, 1]).unwrap();
+    for (at, value) in
+        [(range, 32_768), (range, -1), (range + 4, 0), (range + 4, -1), (range + 4, 2), (range + 4, i32::MAX)]
+    {
+        let mut damaged = bytes.clone();
+        damaged[at..at + 4].copy_from_slice(&i32::to_be_bytes(value));
+        unreadable(&damaged, ErrorKind::Corrupt, "not a range of key groups");
+    }
+}
+
+#[test]
+fn an_operator_state_twice_is_damage() {
+    let partitions = StatePartitions { mode: DistributionMode::Union, offsets: vec![] };
+    let states = BTreeMap::from([("first".to_owned(), partitions.clone()), ("other".to_owned(), partitions)]);
+    let managed_operator = Some(OperatorStateHandle::new(states, StreamHandle::EmptySegment));
+    let mut bytes = with_state(SubtaskState { managed_operator, ..SubtaskState::default() }).write(V3).unwrap();
+    let other = bytes.windows(5).position(|window| window == b"other").unwrap();
+    bytes[other..other + 5].copy_from_slice(b"first");
     unreadable(&bytes, ErrorKind::Corrupt, "twice");
 }
 
