@@ -71,7 +71,7 @@ fn samples() -> Vec<(MetadataVersion, Vec<u8>)> {
     let mut runner = TestRunner::deterministic();
     let mut samples = Vec::new();
     for (number, version) in VERSIONS {
-        for _ in 0..20 {
+        for _ in 0..12 {
             let metadata = arbitrary::metadata(number).new_tree(&mut runner).unwrap().current();
             samples.push((version, metadata.write(version).unwrap()));
         }
