@@ -120,6 +120,10 @@ pub fn map_larger_than_a_page_is_visited_once(subject: &Subject) -> Result<()> {
         backend.set_current_key(key)?;
         map.put_all(expected(-1000..1000).into_iter().collect())?;
     }
+    for key in [3, 1] {
+        backend.set_current_key(key)?;
+        assert_eq!(map.keys()?.len(), 2000, "the maps of neighbours do not flow into one another");
+    }
     backend.set_current_key(2)?;
     let (mut seen, mut result) = (Vec::new(), Ok(()));
     map.for_each(|key, value| {
