@@ -8,7 +8,7 @@ use highwater_types::{Error, ErrorKind, KeyGroupRange, Result};
 use proptest::prelude::*;
 
 use crate::support::{
-    Entry, bytes_of, entries, header, inline, max_parallelism, open, read_all, snapshot, stream, value_state,
+    Entry, append, bytes_of, entries, header, inline, max_parallelism, open, read_all, snapshot, stream, value_state,
 };
 
 fn utf(text: &str) -> Vec<u8> {
@@ -60,7 +60,6 @@ fn a_stream_that_flink_restores_is_written_byte_for_byte() {
     let mut writer = CanonicalWriter::new(stream(), &header, max_parallelism(4).all(), max_parallelism(4)).unwrap();
     writer.start_key_group(0).unwrap();
     writer.start_key_group(1).unwrap();
-    let append = |bytes: &'static [u8]| move |out: &mut Vec<u8>| -> Result<()> { Ok(out.extend_from_slice(bytes)) };
     writer.entry(0, append(b"\x05key0\0"), append(&[0, 0, 0, 7])).unwrap();
     let handle = writer.finish().unwrap();
     assert_eq!(handle.offsets, [0, 365, 0, 0]);
@@ -112,8 +111,7 @@ impl Content {
             writer.start_key_group(*group)?;
             for (index, (state, key, value)) in entries.iter().enumerate() {
                 if index % 2 == 0 {
-                    let key = |out: &mut Vec<u8>| Ok(out.extend_from_slice(key));
-                    writer.entry(*state, key, |out| Ok(out.extend_from_slice(value)))?;
+                    writer.entry(*state, append(key), append(value))?;
                 } else {
                     writer.raw_entry(*state, &self.prefixed(*group, key), value)?;
                 }
@@ -380,7 +378,7 @@ fn an_error_of_the_stream_keeps_its_kind() {
         writer.start_key_group(0)?;
         cancel.map(CancelToken::cancel);
         for _ in 0..10 {
-            writer.entry(0, |_| Ok(()), |out| Ok(out.extend_from_slice(&[0; 50_000])))?;
+            writer.entry(0, append(&[]), append(&[0; 50_000]))?;
         }
         writer.finish()
     };

@@ -9,7 +9,7 @@ use highwater_checkpoint::{KeyGroupsHandle, OperatorStateHandle, StreamHandle};
 use highwater_state::{CanonicalWriter, ListStateDescriptor, MapStateDescriptor, OperatorStateBackend};
 use highwater_types::{ErrorKind, Result};
 
-use crate::support::{bytes_of, header, inline, max_parallelism, opener, read_all, stream, streams};
+use crate::support::{append, bytes_of, header, inline, max_parallelism, opener, read_all, stream, streams};
 
 /// Notes the largest allocation of each thread.
 struct Watching;
@@ -89,9 +89,7 @@ fn keyed(compression: bool) -> KeyGroupsHandle {
     for group in [0, 2, 3] {
         writer.start_key_group(group).unwrap();
         for (state, value) in [(0, 3), (0, 0), (1, 40)] {
-            writer
-                .entry(state, |key| Ok(key.extend_from_slice(b"\x03ab\0")), |out| Ok(out.extend(vec![7; value])))
-                .unwrap();
+            writer.entry(state, append(b"\x03ab\0"), append(&vec![7; value])).unwrap();
         }
     }
     writer.finish().unwrap()

@@ -33,10 +33,15 @@ pub(crate) fn bytes_of(stream: &StreamHandle) -> &[u8] {
     }
 }
 
-pub(crate) fn snapshot<T: DefaultSerializer>() -> SerializerSnapshot
-where
-    T: 'static,
-{
+/// Appends these bytes: what a serializer does.
+pub(crate) fn append(bytes: &[u8]) -> impl FnOnce(&mut Vec<u8>) -> Result<()> {
+    |out| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+pub(crate) fn snapshot<T: DefaultSerializer + 'static>() -> SerializerSnapshot {
     T::default_serializer().snapshot()
 }
 
