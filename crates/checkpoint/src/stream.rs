@@ -17,7 +17,7 @@ pub enum StateScope {
 }
 
 /// A stream of state bytes on their way to storage. Dropping it without [`finish`](Self::finish) deletes what was
-/// written.
+/// written. After a failed write it never gives a handle; [`error_from_io`](crate::error_from_io) tells what happened.
 pub trait CheckpointStream: Write + Send {
     /// Bytes written so far.
     fn position(&self) -> u64;

@@ -86,11 +86,11 @@ impl JobDirectory {
         self.fs.lock(&self.path.join(layout::LOCK))
     }
 
-    /// Creates the directories for files that are not one checkpoint's alone.
+    /// Creates the directories for files that are not one checkpoint's alone. Their names are made durable with the first
+    /// checkpoint.
     pub(super) fn create_common_directories(&self) -> Result<()> {
         self.fs.create_dir_all(&self.shared())?;
-        self.fs.create_dir_all(&self.task_owned())?;
-        self.fs.sync_dir(&self.path)
+        self.fs.create_dir_all(&self.task_owned())
     }
 
     /// Creates `chk-<id>`, which must be new.

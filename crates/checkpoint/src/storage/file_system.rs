@@ -6,7 +6,8 @@ use highwater_types::Result;
 
 use super::location::{DirectoryAccess, StreamSettings};
 use super::resolve::resolve_with;
-use super::{CheckpointStorage, CheckpointStorageAccess, JobDirectory, ResolvedSnapshot};
+use super::savepoint::begin_savepoint;
+use super::{CheckpointLocation, CheckpointStorage, CheckpointStorageAccess, JobDirectory, ResolvedSnapshot};
 use crate::fs::{FileSystem, file_system_for};
 use crate::{
     CancelToken, CheckpointStreamFactory, DEFAULT_INLINE_THRESHOLD, DEFAULT_WRITE_BUFFER, JobId, StoragePath,
@@ -47,7 +48,8 @@ impl FileSystemCheckpointStorage {
         })
     }
 
-    /// Largest stream in bytes that travels inside `_metadata` (default 20 KiB).
+    /// Largest stream in bytes that travels inside `_metadata` (default 20 KiB). Flink's configuration allows up to
+    /// [`MAX_INLINE_THRESHOLD`](crate::MAX_INLINE_THRESHOLD); whoever reads the configuration checks that.
     #[must_use]
     pub fn with_inline_threshold(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
@@ -105,6 +107,15 @@ impl CheckpointStorage for FileSystemCheckpointStorage {
 
     fn streams(&self, job: JobId, checkpoint_id: u64, cancel: CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>> {
         Ok(self.settings().streams(Some(&self.job(job)?), checkpoint_id, cancel))
+    }
+
+    fn begin_savepoint(
+        &self,
+        job: JobId,
+        checkpoint_id: u64,
+        target: &StoragePath,
+    ) -> Result<Box<dyn CheckpointLocation>> {
+        begin_savepoint(self.fs.as_ref(), self.settings(), job, checkpoint_id, target)
     }
 
     fn resolve(&self, pointer: &str) -> Result<ResolvedSnapshot> {

@@ -6,7 +6,8 @@ use highwater_types::{Error, Result};
 
 use super::location::{DirectoryAccess, MemoryAccess, StreamSettings};
 use super::resolve::resolve_with;
-use super::{CheckpointStorage, CheckpointStorageAccess, JobDirectory, ResolvedSnapshot};
+use super::savepoint::begin_savepoint;
+use super::{CheckpointLocation, CheckpointStorage, CheckpointStorageAccess, JobDirectory, ResolvedSnapshot};
 use crate::fs::{FileSystem, file_system_for};
 use crate::{
     CancelToken, CheckpointStreamFactory, DEFAULT_MAX_STATE_SIZE, JobId, StoragePath, validate_checkpoint_dir,
@@ -115,6 +116,15 @@ impl CheckpointStorage for JobManagerCheckpointStorage {
         cancel: CancelToken,
     ) -> Result<Arc<dyn CheckpointStreamFactory>> {
         Ok(self.settings().streams(None, checkpoint_id, cancel))
+    }
+
+    fn begin_savepoint(
+        &self,
+        job: JobId,
+        checkpoint_id: u64,
+        target: &StoragePath,
+    ) -> Result<Box<dyn CheckpointLocation>> {
+        begin_savepoint(self.fs.as_ref(), self.settings(), job, checkpoint_id, target)
     }
 
     fn resolve(&self, pointer: &str) -> Result<ResolvedSnapshot> {

@@ -8,7 +8,7 @@ use highwater_types::Result;
 use super::commit::commit_metadata;
 use super::layout;
 use super::{CheckpointLocation, CheckpointStorageAccess, CompletedLocation, JobDirectory, NOT_EXTERNALLY_ADDRESSABLE};
-use crate::fs::FileLock;
+use crate::fs::{FileLock, FileSystem};
 use crate::{CancelToken, CheckpointStreamFactory, FsStreamFactory, MemoryStreamFactory, StoragePath};
 
 /// What the streams of a checkpoint do with their bytes.
@@ -55,9 +55,12 @@ impl CheckpointStorageAccess for DirectoryAccess {
         let directory = self.job.create_checkpoint(checkpoint_id)?;
         let cancel = CancelToken::new();
         let streams = self.settings.streams(Some(&self.job), checkpoint_id, cancel.clone());
-        let has_shared_files = matches!(self.settings, StreamSettings::Files { .. });
-        let job = self.job.clone();
-        Ok(Box::new(DirectoryLocation { checkpoint_id, job, directory, has_shared_files, streams, cancel }))
+        let mut other_directories = vec![self.job.path().clone()];
+        if let StreamSettings::Files { .. } = self.settings {
+            other_directories.push(self.job.shared());
+        }
+        let fs = Arc::clone(self.job.file_system());
+        Ok(Box::new(DirectoryLocation { checkpoint_id, fs, directory, other_directories, streams, cancel }))
     }
 
     fn directory(&self) -> Option<&JobDirectory> {
@@ -65,13 +68,15 @@ impl CheckpointStorageAccess for DirectoryAccess {
     }
 }
 
-struct DirectoryLocation {
-    checkpoint_id: u64,
-    job: JobDirectory,
-    directory: StoragePath,
-    has_shared_files: bool,
-    streams: Arc<dyn CheckpointStreamFactory>,
-    cancel: CancelToken,
+/// A checkpoint or savepoint in a directory of its own.
+pub(super) struct DirectoryLocation {
+    pub(super) checkpoint_id: u64,
+    pub(super) fs: Arc<dyn FileSystem>,
+    pub(super) directory: StoragePath,
+    /// Other directories that hold something of the checkpoint: its own name, shared files.
+    pub(super) other_directories: Vec<StoragePath>,
+    pub(super) streams: Arc<dyn CheckpointStreamFactory>,
+    pub(super) cancel: CancelToken,
 }
 
 impl fmt::Debug for DirectoryLocation {
@@ -95,17 +100,13 @@ impl CheckpointLocation for DirectoryLocation {
 
     fn write_metadata(&self, metadata: &[u8]) -> Result<CompletedLocation> {
         self.cancel.check()?;
-        let mut directories = vec![self.job.path().clone()];
-        if self.has_shared_files {
-            directories.push(self.job.shared());
-        }
-        commit_metadata(self.job.file_system().as_ref(), &self.directory, &directories, metadata)?;
+        commit_metadata(self.fs.as_ref(), &self.directory, &self.other_directories, metadata)?;
         Ok(CompletedLocation { pointer: self.directory.to_string(), directory: Some(self.directory.clone()) })
     }
 
     fn discard(&self) -> Result<()> {
         self.cancel.cancel();
-        let fs = self.job.file_system();
+        let fs = self.fs.as_ref();
         let metadata = self.directory.join(layout::METADATA);
         if fs.stat(&metadata)?.is_some() {
             // Without its metadata it can no longer be taken for a complete checkpoint, whatever survives a crash.

@@ -7,6 +7,7 @@ mod job_manager;
 mod layout;
 mod location;
 mod resolve;
+mod savepoint;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -55,6 +56,15 @@ pub trait CheckpointStorage: Debug + Send + Sync {
     /// Streams of one checkpoint for a process other than the coordinator's. Creates nothing; takes no lock.
     fn streams(&self, job: JobId, checkpoint_id: u64, cancel: CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>>;
 
+    /// Makes room for a savepoint: a new directory `savepoint-<6 digits of the job id>-<12 random digits>` below `target`,
+    /// which takes state of both scopes. Savepoints are the user's: no store of checkpoints ever deletes one.
+    fn begin_savepoint(
+        &self,
+        job: JobId,
+        checkpoint_id: u64,
+        target: &StoragePath,
+    ) -> Result<Box<dyn CheckpointLocation>>;
+
     /// Finds the snapshot behind a pointer: a directory that holds `_metadata`, or the metadata file itself, with or
     /// without a scheme.
     fn resolve(&self, pointer: &str) -> Result<ResolvedSnapshot>;
@@ -72,7 +82,7 @@ pub trait CheckpointStorageAccess: Debug + Send + Sync {
     fn directory(&self) -> Option<&JobDirectory>;
 }
 
-/// The place of one checkpoint being taken (Flink's `CheckpointStorageLocation`).
+/// The place of one checkpoint or savepoint being taken (Flink's `CheckpointStorageLocation`).
 ///
 /// It becomes a checkpoint with [`write_metadata`](Self::write_metadata), or goes away with
 /// [`discard`](Self::discard); dropping it does neither.

@@ -11,6 +11,7 @@
 mod crashes;
 mod damage;
 mod faults;
+mod file_systems;
 mod locks;
 mod paths;
 mod places;

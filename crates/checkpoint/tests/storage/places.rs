@@ -188,3 +188,47 @@ fn a_moved_checkpoint_is_still_readable() {
     let opener = SnapshotOpener::new(local(), base.join("moved"));
     assert_eq!(read_stream(&opener, &handle).unwrap(), content("exclusive"));
 }
+
+#[test]
+fn a_savepoint_has_one_directory_for_everything() {
+    let (guard, base) = scratch();
+    let storage = storage_on(&local(), &base.join("cp"));
+    let job = JobId::from_name("job");
+    let location = storage.begin_savepoint(job, 9, &base.join("sp")).unwrap();
+    let streams = location.streams();
+    let handles = [StateScope::Exclusive, StateScope::Shared].map(|scope| {
+        let handle = write_stream(streams.as_ref(), scope, "saved").unwrap();
+        assert_eq!(handle.size(), 300);
+        handle
+    });
+    let completed = location.write_metadata(b"metadata").unwrap();
+    assert!(!guard.path().join("cp").exists(), "a savepoint touches no checkpoint directory");
+
+    let directory = names(guard.path().join("sp")).pop().unwrap();
+    let random = directory.strip_prefix(&format!("savepoint-{}-", &job.to_string()[..6])).unwrap();
+    assert!(random.len() == 12 && random.bytes().all(|b| b.is_ascii_hexdigit()), "{directory}");
+    assert_eq!(names(guard.path().join("sp").join(&directory)).len(), 3);
+    let snapshot = storage.resolve(&completed.pointer).unwrap();
+    assert_eq!(snapshot.metadata_bytes, b"metadata");
+    for handle in &handles {
+        assert_eq!(read_stream(snapshot.opener().as_ref(), handle).unwrap(), content("saved"));
+    }
+
+    // The next one has a directory of its own; a discarded one leaves none.
+    let second = storage.begin_savepoint(job, 10, &base.join("sp")).unwrap();
+    assert_eq!(names(guard.path().join("sp")).len(), 2);
+    second.discard().unwrap();
+    assert_eq!(names(guard.path().join("sp")), [directory]);
+}
+
+#[test]
+fn a_savepoint_of_the_memory_storage_is_one_file() {
+    let (guard, base) = scratch();
+    let location = JobManagerCheckpointStorage::new().begin_savepoint(JobId::from_name("job"), 1, &base).unwrap();
+    let handle = write_stream(location.streams().as_ref(), StateScope::Exclusive, "saved").unwrap();
+    assert!(matches!(handle, StreamHandle::Inline { .. }));
+    location.write_metadata(b"metadata").unwrap();
+    assert_eq!(names(guard.path().join(&names(guard.path())[0])), ["_metadata"]);
+    let bad = JobManagerCheckpointStorage::new().begin_savepoint(JobId::from_name("job"), 1, &path("file:///"));
+    assert_eq!(bad.unwrap_err().kind(), ErrorKind::Configuration);
+}

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use highwater_checkpoint::{
-    CheckpointMetadata, CheckpointStorage, CompletedCheckpoint, CompletedLocation, CrashFileSystem, FileSystem,
-    LocalFileSystem, StateScope, StoragePath, StreamHandle,
+    CheckpointMetadata, CheckpointStorage, CompletedCheckpoint, CompletedCheckpointStore, CompletedLocation,
+    CrashFileSystem, FileSystem, JobId, LocalFileSystem, MetadataVersion, StateScope, StoragePath, StreamHandle,
+    Survival,
 };
 use highwater_types::ErrorKind;
 
@@ -144,7 +146,7 @@ fn checkpoints_that_began_after_the_start_are_no_orphans() {
     let location = job.access.begin(1).unwrap();
     let metadata = job.write_state(location.as_ref()).unwrap();
     assert_eq!(job.store.remove_orphans(), 0);
-    let bytes = metadata.write(highwater_checkpoint::MetadataVersion::V3).unwrap();
+    let bytes = metadata.write(MetadataVersion::V3).unwrap();
     let completed = location.write_metadata(&bytes).unwrap();
     job.store.add(CompletedCheckpoint::new(metadata, &completed).unwrap()).unwrap();
     job.verify();
@@ -163,8 +165,8 @@ fn an_unreadable_checkpoint_blocks_deletion_of_what_it_may_reference() {
     let before = files_below(&below);
 
     let fs_: Arc<dyn FileSystem> = Arc::new(LocalFileSystem);
-    let access = storage_on(&fs_, &base).open(highwater_checkpoint::JobId::from_name(crate::support::JOB)).unwrap();
-    let mut store = highwater_checkpoint::CompletedCheckpointStore::recover(Arc::clone(&access), 1).unwrap();
+    let access = storage_on(&fs_, &base).open(JobId::from_name(crate::support::JOB)).unwrap();
+    let mut store = CompletedCheckpointStore::recover(Arc::clone(&access), 1).unwrap();
     assert_eq!(store.checkpoints().map(|c| c.id()).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(store.unreadable().len(), 1);
     assert_eq!((store.unreadable()[0].id, store.unreadable()[0].error.kind()), (3, ErrorKind::Corrupt));
@@ -181,7 +183,7 @@ fn an_unreadable_checkpoint_blocks_deletion_of_what_it_may_reference() {
     let location = access.begin(4).unwrap();
     let meta = write_stream(location.streams().as_ref(), StateScope::Exclusive, "meta of 4").unwrap();
     let metadata = metadata_of(4, meta, Vec::new(), Vec::new());
-    let bytes = metadata.write(highwater_checkpoint::MetadataVersion::V3).unwrap();
+    let bytes = metadata.write(MetadataVersion::V3).unwrap();
     let completed = location.write_metadata(&bytes).unwrap();
     assert_eq!(store.add(CompletedCheckpoint::new(metadata, &completed).unwrap()).unwrap(), [1, 2]);
     let after = files_below(&below);
@@ -201,8 +203,8 @@ fn metadata_in_the_wrong_directory_is_unreadable() {
     drop(job);
     fs::rename(below.join("chk-1"), below.join("chk-5")).unwrap();
     let fs_: Arc<dyn FileSystem> = Arc::new(LocalFileSystem);
-    let access = storage_on(&fs_, &base).open(highwater_checkpoint::JobId::from_name(crate::support::JOB)).unwrap();
-    let store = highwater_checkpoint::CompletedCheckpointStore::recover(access, 1).unwrap();
+    let access = storage_on(&fs_, &base).open(JobId::from_name(crate::support::JOB)).unwrap();
+    let store = CompletedCheckpointStore::recover(access, 1).unwrap();
     assert_eq!(store.unreadable()[0].error.value("found"), Some("1"));
 }
 
@@ -246,7 +248,7 @@ fn hostile_handles_delete_nothing_of_others() {
     let location = job.access.begin(1).unwrap();
     let meta = StreamHandle::Inline { name: "m".into(), bytes: b"m".as_slice().into() };
     let metadata = metadata_of(1, meta, shared, Vec::new());
-    let bytes = metadata.write(highwater_checkpoint::MetadataVersion::V3).unwrap();
+    let bytes = metadata.write(MetadataVersion::V3).unwrap();
     let completed = location.write_metadata(&bytes).unwrap();
     job.store.add(CompletedCheckpoint::new(metadata, &completed).unwrap()).unwrap();
     job.checkpoint(|_| {}).unwrap();
@@ -282,6 +284,58 @@ fn a_failed_deletion_is_tried_again() {
     job.checkpoint(|_| {}).unwrap();
     assert_eq!(fs.files().into_keys().collect::<BTreeSet<_>>(), job.needed_files());
     job.verify();
+}
+
+/// Two checkpoints go together, but the metadata of the second cannot be removed yet: it is still whole on disk, so the
+/// shared file it has in common with the first has to stay.
+#[test]
+fn a_doomed_checkpoint_stays_whole_until_it_is_forgotten() {
+    let fs = CrashFileSystem::new();
+    let shared: Arc<dyn FileSystem> = Arc::new(fs.clone());
+    let mut job = Job::start(&storage_on(&shared, &path("file:///cp")), 2).unwrap();
+    job.checkpoints(2);
+    // Operations: remove the metadata of 1, sync its directory, remove the metadata of 2.
+    fs.fail(3..=3, std::io::ErrorKind::PermissionDenied);
+    job.store.discard_all();
+    fs.heal();
+
+    let image: Arc<dyn FileSystem> = Arc::new(fs.image(Survival::Everything));
+    let recovered = Job::start(&storage_on(&image, &path("file:///cp")), 2).unwrap();
+    assert_eq!(recovered.kept(), [2]);
+    recovered.verify();
+
+    // With the next deletion all of it goes.
+    job.store.discard_all();
+    assert_eq!(fs.files().into_keys().collect::<BTreeSet<_>>(), job.needed_files());
+}
+
+/// Metadata cut short at any length, or with any single byte turned, is found and never deleted.
+#[test]
+fn damaged_metadata_is_unreadable_or_means_what_it_says() {
+    let fs = CrashFileSystem::new();
+    let shared: Arc<dyn FileSystem> = Arc::new(fs.clone());
+    let storage = storage_on(&shared, &path("file:///cp"));
+    let mut job = Job::start(&storage, 1).unwrap();
+    job.checkpoints(1);
+    let file = job.access.directory().unwrap().checkpoint(1).join("_metadata");
+    let bytes = fs.files().remove(file.path()).unwrap();
+    let recover_from = |damaged: &[u8]| {
+        fs.remove_file(&file).unwrap();
+        fs.create_new(&file).unwrap().write_all(damaged).unwrap();
+        CompletedCheckpointStore::recover(Arc::clone(&job.access), 1).unwrap()
+    };
+    for length in 0..bytes.len() {
+        let mut store = recover_from(&bytes[..length]);
+        assert_eq!(store.unreadable().len(), 1, "cut to {length}");
+        assert_eq!(store.remove_orphans(), 0, "cut to {length}");
+        assert!(store.latest_to_restore().is_err());
+    }
+    for (position, flip) in (0..bytes.len()).flat_map(|p| [(p, 1), (p, 0x80), (p, 0xff)]) {
+        let mut damaged = bytes.clone();
+        damaged[position] ^= flip;
+        let store = recover_from(&damaged);
+        assert_eq!(store.unreadable().len() + store.checkpoints().count(), 1, "byte {position}");
+    }
 }
 
 #[test]
