@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use highwater_backends::{FsStateBackend, RestartStrategy};
 use highwater_dataflow::{
-    Collector, DataStream, ExecutionConfig, GeneratorSource, Record, Sink, SinkContext, SinkWriter, StreamEnvironment,
+    Collector, DataStream, ExecutionConfig, GeneratorSource, Sink, SinkContext, SinkWriter,
 };
 use highwater_state::{ListStateDescriptor, OperatorListState, ValueStateDescriptor};
-use highwater_types::{DefaultSerializer, Result};
+use highwater_types::Result;
 
 /// Records of the [`CommitSink`]: a key and its running count.
 pub(crate) type Counted = (i64, i64);
@@ -96,11 +96,8 @@ struct Writer {
 impl SinkWriter<Counted> for Writer {
     fn write(&mut self, record: Counted) -> Result<()> {
         self.seen += 1;
-        let mut fail_at = self.sink.fail_at.lock().unwrap();
-        if fail_at.take_if(|at| *at == (self.subtask, self.seen)).is_some() {
-            panic!("injected failure of the sink");
-        }
-        drop(fail_at);
+        let fails = self.sink.fail_at.lock().unwrap().take_if(|at| *at == (self.subtask, self.seen)).is_some();
+        assert!(!fails, "injected failure of the sink");
         if !self.sink.delay.is_zero() {
             std::thread::sleep(self.sink.delay);
         }

@@ -1,0 +1,245 @@
+//! Failures injected on one of three workers: the job restarts, and every result is committed exactly once.
+#![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use highwater_backends::{HashMapStateBackend, MemoryStateBackend, RestartStrategy, StateBackend};
+use highwater_checkpoint::{
+    CancelToken, CheckpointStorage, CheckpointStorageAccess, CheckpointStream, CheckpointStreamFactory,
+    FileSystemCheckpointStorage, JobId, JobManagerCheckpointStorage, ResolvedSnapshot, StateScope, StoragePath,
+};
+use highwater_dataflow::{Collector, ExecutionConfig, Job, JobHandle, JobOutcome};
+use highwater_state::ValueStateDescriptor;
+use highwater_types::{Error, Result};
+use support::{CommitSink, Counted, config, files, numbers, occurrences};
+
+const RECORDS: u64 = 60_000;
+const KEYS: u64 = 97;
+/// Slow enough for several checkpoints before the end.
+const RATE: Option<f64> = Some(400_000.0);
+
+/// Where user code fails, once, on one of the workers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    Open,
+    OpenPanics,
+    Process,
+    ProcessPanics,
+    Sink,
+}
+
+fn run(place: Place, backend: impl StateBackend) {
+    let sink = match place {
+        Place::Sink => CommitSink::new().failing_at(1, 7_000),
+        _ => CommitSink::new(),
+    };
+    let armed = Arc::new(AtomicBool::new(true));
+    let (sink_of_job, armed_of_job) = (sink.clone(), Arc::clone(&armed));
+    let job = Job::new("failing", move |env| {
+        let armed = Arc::clone(&armed_of_job);
+        env.source("numbers", numbers(RECORDS, KEYS, RATE))
+            .key_by(|key: &i64| *key)
+            .process("count", move |open| {
+                let fails_here = |at| place == at && open.subtask() == 1 && armed.swap(false, Ordering::SeqCst);
+                if fails_here(Place::Open) {
+                    return Err(Error::program("injected failure at open"));
+                }
+                assert!(!fails_here(Place::OpenPanics), "injected panic at open");
+                let count = open.value_state(&ValueStateDescriptor::<i64>::new("count"))?;
+                let subtask = open.subtask();
+                let mut seen = 0;
+                Ok(move |key: &i64, _: i64, out: &mut Collector<Counted>| {
+                    seen += 1;
+                    let fails_here =
+                        |at| place == at && subtask == 1 && seen == 9_000 && armed.swap(false, Ordering::SeqCst);
+                    if fails_here(Place::Process) {
+                        return Err(Error::program("injected failure of a process"));
+                    }
+                    assert!(!fails_here(Place::ProcessPanics), "injected panic of a process");
+                    let n = count.value()?.unwrap_or(0) + 1;
+                    count.update(n)?;
+                    out.collect((*key, n));
+                    Ok(())
+                })
+            })
+            .sink("sink", sink_of_job.clone());
+        Ok(())
+    });
+    let result = job.execute(&config().workers(3).state_backend(backend)).unwrap();
+    assert_eq!(result.outcome, JobOutcome::Finished);
+    assert_eq!(result.progress.attempt, 2, "{place:?} failed once");
+    assert!(result.progress.last_failure.is_some());
+    if matches!(place, Place::Process | Place::ProcessPanics | Place::Sink) {
+        assert!(result.progress.restored_from.is_some(), "a checkpoint came before the failure");
+    }
+    sink.assert_exactly_once(&occurrences(RECORDS, KEYS));
+}
+
+macro_rules! places {
+    ($($name:ident: $place:ident),* $(,)?) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn on_files() {
+                let directory = tempfile::tempdir().unwrap();
+                run(Place::$place, files(directory.path()));
+            }
+
+            #[test]
+            fn in_memory() {
+                run(Place::$place, MemoryStateBackend::new());
+            }
+        }
+    )*};
+}
+
+places! {
+    an_error_at_open: Open,
+    a_panic_at_open: OpenPanics,
+    an_error_of_a_process: Process,
+    a_panic_of_a_process: ProcessPanics,
+    a_panic_of_a_sink: Sink,
+}
+
+/// A storage whose streams fail for some checkpoints.
+#[derive(Debug)]
+struct Unreliable<S> {
+    storage: S,
+    /// How many streams still fail.
+    failures: Arc<AtomicU32>,
+}
+
+impl<S: CheckpointStorage> CheckpointStorage for Unreliable<S> {
+    fn open(&self, job: JobId) -> Result<Arc<dyn CheckpointStorageAccess>> {
+        self.storage.open(job)
+    }
+
+    fn streams(&self, job: JobId, id: u64, cancel: CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>> {
+        Ok(Arc::new(UnreliableStreams(self.storage.streams(job, id, cancel)?, Arc::clone(&self.failures), id)))
+    }
+
+    fn resolve(&self, pointer: &str) -> Result<ResolvedSnapshot> {
+        self.storage.resolve(pointer)
+    }
+
+    fn survives_process(&self) -> bool {
+        self.storage.survives_process()
+    }
+}
+
+struct UnreliableStreams(Arc<dyn CheckpointStreamFactory>, Arc<AtomicU32>, u64);
+
+impl CheckpointStreamFactory for UnreliableStreams {
+    fn create_stream(&self, scope: StateScope) -> Result<Box<dyn CheckpointStream>> {
+        // The first checkpoint is spared, so that there is something to restore.
+        let fails = |left: u32| if self.2 > 1 { left.checked_sub(1) } else { None };
+        match self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails) {
+            Ok(_) => Err(Error::storage("injected: no space left")),
+            Err(_) => self.0.create_stream(scope),
+        }
+    }
+}
+
+fn run_unreliable(storage: impl CheckpointStorage + 'static, tolerated: u32, failures: u32) -> (JobHandle, Result<JobOutcome>, CommitSink) {
+    let storage = Unreliable { storage, failures: Arc::new(AtomicU32::new(failures)) };
+    let sink = CommitSink::new();
+    let sink_of_job = sink.clone();
+    let job = Job::new("unreliable", move |env| {
+        support::count(env.source("numbers", numbers(RECORDS, KEYS, RATE)), "count").sink("sink", sink_of_job.clone());
+        Ok(())
+    });
+    let handle = JobHandle::new();
+    let config = config()
+        .workers(3)
+        .state_backend(HashMapStateBackend::new())
+        .checkpoint_storage(storage)
+        .tolerable_checkpoint_failures(tolerated)
+        .handle(&handle);
+    let outcome = job.execute(&config).map(|result| result.outcome);
+    (handle, outcome, sink)
+}
+
+#[test]
+fn a_failing_asynchronous_part_costs_a_checkpoint_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let on_files = FileSystemCheckpointStorage::new(StoragePath::from_local(directory.path()).unwrap()).unwrap();
+    let (handle, outcome, sink) = run_unreliable(on_files, 3, 2);
+    assert_eq!(outcome.unwrap(), JobOutcome::Finished);
+    assert_eq!(handle.progress().attempt, 1, "the job went on");
+    assert!((1..=2).contains(&handle.progress().failed_checkpoints));
+    sink.assert_exactly_once(&occurrences(RECORDS, KEYS));
+
+    let (handle, outcome, sink) = run_unreliable(JobManagerCheckpointStorage::new(), 3, 2);
+    assert_eq!(outcome.unwrap(), JobOutcome::Finished);
+    assert!((1..=2).contains(&handle.progress().failed_checkpoints));
+    sink.assert_exactly_once(&occurrences(RECORDS, KEYS));
+}
+
+#[test]
+fn more_failed_checkpoints_than_tolerated_restart_the_job() {
+    let (handle, outcome, sink) = run_unreliable(JobManagerCheckpointStorage::new(), 0, 1);
+    assert_eq!(outcome.unwrap(), JobOutcome::Finished);
+    assert_eq!(handle.progress().attempt, 2);
+    assert!(handle.progress().last_failure.unwrap().contains("tolerable failure threshold"));
+    sink.assert_exactly_once(&occurrences(RECORDS, KEYS));
+}
+
+#[test]
+fn a_failure_that_stays_ends_the_job_with_its_cause() {
+    let job = Job::new("hopeless", |env| {
+        env.source("numbers", numbers(10, 10, None)).flat_map(|number: i64, _: &mut Collector<i64>| {
+            Err(Error::program("injected for good").with("number", number))
+        });
+        Ok(())
+    });
+    let handle = JobHandle::new();
+    let error = job.execute(&config().workers(2).handle(&handle)).unwrap_err();
+    assert_eq!(error.message(), "injected for good");
+    assert_eq!(error.value("operator"), Some("flat_map"));
+    assert_eq!(handle.progress().attempt, 4, "three restarts");
+    let error = job.execute(&ExecutionConfig::new().restart_strategy(&RestartStrategy::None)).unwrap_err();
+    assert_eq!(error.message(), "injected for good");
+}
+
+/// Counts those that are alive.
+struct Alive(Arc<AtomicU32>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicU32>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn nothing_of_a_failed_attempt_is_alive_when_the_next_begins() {
+    let alive = Arc::new(AtomicU32::new(0));
+    let at_open = Arc::new(AtomicU32::new(0));
+    let (alive_of_job, at_open_of_job) = (Arc::clone(&alive), Arc::clone(&at_open));
+    let job = Job::new("left-overs", move |env| {
+        let (alive, at_open) = (Arc::clone(&alive_of_job), Arc::clone(&at_open_of_job));
+        env.source("numbers", numbers(1_000, 10, None)).key_by(|key: &i64| *key).process("fail", move |open| {
+            at_open.fetch_max(alive.load(Ordering::SeqCst), Ordering::SeqCst);
+            let held = Alive::new(&alive);
+            let subtask = open.subtask();
+            Ok(move |_: &i64, number: i64, _: &mut Collector<i64>| match subtask {
+                1 => Err(Error::program("injected").with("number", number).with("alive", held.0.load(Ordering::SeqCst))),
+                _ => Ok(()),
+            })
+        });
+        Ok(())
+    });
+    job.execute(&config().workers(3)).unwrap_err();
+    assert_eq!(alive.load(Ordering::SeqCst), 0, "everything was dropped");
+    assert!(at_open.load(Ordering::SeqCst) < 3, "the functions of one attempt never met those of another");
+}
