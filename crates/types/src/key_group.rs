@@ -55,6 +55,7 @@ impl MaxParallelism {
 
     /// The number.
     #[must_use]
+    #[inline]
     pub fn get(self) -> u32 {
         u32::from(self.0)
     }
@@ -153,24 +154,28 @@ impl KeyGroupRange {
 
     /// First key group.
     #[must_use]
+    #[inline]
     pub fn start(self) -> KeyGroup {
         self.start
     }
 
     /// Last key group.
     #[must_use]
+    #[inline]
     pub fn end(self) -> KeyGroup {
         self.end
     }
 
     /// How many key groups.
     #[must_use]
+    #[inline]
     pub fn count(self) -> usize {
         usize::from(self.end - self.start) + 1
     }
 
     /// Whether the range holds this key group.
     #[must_use]
+    #[inline]
     pub fn contains(self, group: KeyGroup) -> bool {
         (self.start..=self.end).contains(&group)
     }

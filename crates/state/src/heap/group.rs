@@ -5,6 +5,8 @@
 
 use std::mem::MaybeUninit;
 
+#[cfg(target_arch = "x86_64")]
+const CACHE_LINE: usize = 64;
 /// Slots of one group.
 pub(super) const SLOTS: usize = 7;
 const TAGS: u64 = 0x0080_8080_8080_8080;
@@ -31,6 +33,20 @@ impl<T> Group<T> {
         Self { meta: 0, slots: [const { MaybeUninit::uninit() }; SLOTS] }
     }
 
+    /// Begins to fetch the whole group. Which slot is wanted is known only once the tags are there; without this, a
+    /// lookup outside the cache would wait twice.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        if size_of::<Self>() <= 4 * CACHE_LINE {
+            let start = std::ptr::from_ref(self).cast::<i8>();
+            for line in (0..size_of::<Self>()).step_by(CACHE_LINE) {
+                // SAFETY: the address lies within the group, and a prefetch reads nothing.
+                unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(start.add(line)) };
+            }
+        }
+    }
+
     /// Slots whose tag may be `tag` (with rare false hits), as a set for [`next_slot`].
     #[inline]
     fn candidates(&self, tag: u64) -> u64 {
@@ -39,14 +55,17 @@ impl<T> Group<T> {
         differing.wrapping_sub(ONES) & !differing & TAGS
     }
 
-    /// Index of a matching entry.
+    /// A matching entry and its slot.
     #[inline]
-    pub(super) fn find(&self, tag: u64, mut eq: impl FnMut(&T) -> bool) -> Option<usize> {
+    pub(super) fn find(&self, tag: u64, mut eq: impl FnMut(&T) -> bool) -> Option<(usize, &T)> {
         let mut candidates = self.candidates(tag);
         while candidates != 0 {
             let slot = next_slot(&mut candidates);
-            if self.get(slot).is_some_and(&mut eq) {
-                return Some(slot);
+            // SAFETY: only one of the seven tag bytes can be a candidate, and the byte of an empty slot cannot: it
+            // differs from every tag in its highest bit. So the slot exists and is initialised.
+            let entry = unsafe { self.slots.get_unchecked(slot).assume_init_ref() };
+            if eq(entry) {
+                return Some((slot, entry));
             }
         }
         None

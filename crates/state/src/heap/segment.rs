@@ -37,22 +37,26 @@ fn after(group: usize, groups: usize) -> usize {
     if group + 1 == groups { 0 } else { group + 1 }
 }
 
-/// Group and slot of a matching entry: from the home group on, as long as groups report overflow.
+/// A matching entry with its group and slot: from the home group on, as long as groups report overflow.
 #[inline]
-fn locate<T>(groups: &[Group<T>], hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<(usize, usize)> {
+fn locate<T>(groups: &[Group<T>], hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<(usize, usize, &T)> {
     let tag = tag_of(hash);
-    let mut at = home(hash, groups.len());
-    for _ in 0..groups.len() {
+    let home = home(hash, groups.len());
+    let mut at = home;
+    groups.get(home)?.prefetch();
+    loop {
         let group = groups.get(at)?;
-        if let Some(slot) = group.find(tag, &mut eq) {
-            return Some((at, slot));
+        if let Some((slot, entry)) = group.find(tag, &mut eq) {
+            return Some((at, slot, entry));
         }
         if group.overflow() == 0 {
             return None;
         }
         at = after(at, groups.len());
+        if at == home {
+            return None;
+        }
     }
-    None
 }
 
 /// Puts an entry into the first group with room, from its home on. There must be room.
@@ -107,9 +111,7 @@ impl<T> Segment<T> {
 
     #[inline]
     pub(super) fn find(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
-        let groups = self.groups.as_deref()?;
-        let (group, slot) = locate(groups, hash, eq)?;
-        groups.get(group)?.get(slot)
+        locate(self.groups.as_deref()?, hash, eq).map(|(_, _, entry)| entry)
     }
 
     /// An entry to be changed in place.
@@ -120,10 +122,7 @@ impl<T> Segment<T> {
     pub(super) unsafe fn find_owned(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
         // SAFETY: passed on to the caller.
         let groups = unsafe { self.groups_owned() };
-        if groups.is_empty() {
-            return None;
-        }
-        let (group, slot) = locate(groups, hash, eq)?;
+        let (group, slot, _) = locate(groups, hash, eq)?;
         groups.get_mut(group)?.get_mut(slot)
     }
 
@@ -152,10 +151,7 @@ impl<T> Segment<T> {
     pub(super) unsafe fn remove_owned(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<T> {
         // SAFETY: passed on to the caller.
         let groups = unsafe { self.groups_owned() };
-        if groups.is_empty() {
-            return None;
-        }
-        let (group, slot) = locate(groups, hash, eq)?;
+        let (group, slot, _) = locate(groups, hash, eq)?;
         let entry = groups.get_mut(group)?.take(slot)?;
         // The groups this entry had overflowed no longer lead to it.
         let mut at = home(hash, groups.len());

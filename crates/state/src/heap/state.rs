@@ -4,10 +4,11 @@ use std::any::Any;
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::HashSet;
 use std::hash::BuildHasher;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use foldhash::fast::RandomState;
-use highwater_types::{Error, Key, KeyGroup, KeyGroupRange, Result, ResultExt, SerializerRef};
+use highwater_types::{Error, Key, KeyGroup, KeyGroupRange, Result, ResultExt, SerializerRef, VoidNamespace};
 
 use super::table::{Frozen, Table};
 use crate::canonical::{CanonicalWriter, RunEntries};
@@ -36,6 +37,24 @@ impl<K: Key, N: Namespace, C> Entry<K, N, C> {
 #[inline]
 fn hash_of<N: Namespace>(hasher: &RandomState, key_hash: u64, namespace: &N) -> u64 {
     if size_of::<N>() == 0 { key_hash } else { hasher.hash_one((key_hash, namespace)) }
+}
+
+/// The namespace of an access.
+enum Scope<'a, N> {
+    Void(&'a N),
+    Set(Ref<'a, N>),
+}
+
+impl<N> Deref for Scope<'_, N> {
+    type Target = N;
+
+    #[inline]
+    fn deref(&self) -> &N {
+        match self {
+            Self::Void(namespace) => namespace,
+            Self::Set(namespace) => namespace,
+        }
+    }
 }
 
 /// How the cells of one kind of state go into the canonical stream and come back.
@@ -67,6 +86,7 @@ pub(super) struct HeapState<K, N, C, F> {
     context: Rc<KeyContext<K>>,
     name: String,
     layout: Layout<K, N, F>,
+    /// The void namespace is never looked up here.
     namespace: RefCell<Option<N>>,
     /// One table per key group of the backend. Borrowed as long as an access runs, user closures included: a nested
     /// access to the same state finds it taken.
@@ -101,8 +121,15 @@ impl<K: Key, N: Namespace, C: Clone + Send + Sync + 'static, F: CellFormat<C>> H
     }
 
     #[inline]
-    fn namespace(&self) -> Result<Ref<'_, N>> {
-        Ref::filter_map(self.namespace.borrow(), Option::as_ref).map_err(|_| no_namespace())
+    fn namespace(&self) -> Result<Scope<'_, N>> {
+        // Known when the program is compiled: the common case costs nothing.
+        match (&VoidNamespace as &dyn Any).downcast_ref() {
+            Some(void) => Ok(Scope::Void(void)),
+            None => match Ref::filter_map(self.namespace.borrow(), Option::as_ref) {
+                Ok(namespace) => Ok(Scope::Set(namespace)),
+                Err(_) => Err(no_namespace()),
+            },
+        }
     }
 
     #[inline]

@@ -22,6 +22,8 @@ pub(super) struct Table<T> {
     /// The first `segments` slots are in use; their number doubles like a vector's capacity.
     directory: Arc<[Slot<T>]>,
     segments: usize,
+    /// `mask_of(segments)`
+    mask: usize,
     len: usize,
     /// Counts freezes and clones. Invariant: a slot that carries the current epoch, and the directory it lies in, were
     /// found unshared or copied since the last freeze or clone. Atomic only because a clone takes `&self`.
@@ -45,7 +47,7 @@ impl<T> Slot<T> {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { directory: Arc::new([Slot::empty()]), segments: 1, len: 0, epoch: AtomicU32::new(1) }
+        Self { directory: Arc::new([Slot::empty()]), segments: 1, mask: 0, len: 0, epoch: AtomicU32::new(1) }
     }
 }
 
@@ -56,18 +58,16 @@ impl<T> Clone for Table<T> {
         Self {
             directory: Arc::clone(&self.directory),
             segments: self.segments,
+            mask: self.mask,
             len: self.len,
             epoch: AtomicU32::new(epoch),
         }
     }
 }
 
-/// Index of the segment of a hash among `segments`: its low bits, one bit fewer for segments not yet split.
-#[inline]
-fn segment_of(hash: u64, segments: usize) -> usize {
-    let mask = segments.next_power_of_two() - 1;
-    let index = hash as usize & mask;
-    if index < segments { index } else { index & (mask >> 1) }
+/// Bits that choose among `segments`.
+fn mask_of(segments: usize) -> usize {
+    segments.next_power_of_two() - 1
 }
 
 impl<T: Clone> Table<T> {
@@ -75,15 +75,22 @@ impl<T: Clone> Table<T> {
         self.len
     }
 
+    /// Index of the segment of a hash: its low bits, one bit fewer for segments not yet split.
+    #[inline]
+    fn segment_of(&self, hash: u64) -> usize {
+        let index = hash as usize & self.mask;
+        if index < self.segments { index } else { index & (self.mask >> 1) }
+    }
+
     #[inline]
     pub(super) fn find(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
-        self.directory.get(segment_of(hash, self.segments))?.segment.find(hash, eq)
+        self.directory.get(self.segment_of(hash))?.segment.find(hash, eq)
     }
 
     /// An entry to be changed in place.
     #[inline]
     pub(super) fn find_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
-        let slot = self.own(segment_of(hash, self.segments))?;
+        let slot = self.own(self.segment_of(hash))?;
         // SAFETY: an owned slot's segment is not shared.
         unsafe { slot.segment.find_owned(hash, eq) }
     }
@@ -94,7 +101,7 @@ impl<T: Clone> Table<T> {
             self.split(rehash);
         }
         self.len += 1;
-        let slot = self.own(segment_of(hash, self.segments))?;
+        let slot = self.own(self.segment_of(hash))?;
         // SAFETY: an owned slot's segment is not shared.
         unsafe { slot.segment.insert_owned(hash, entry, rehash) }
     }
@@ -103,7 +110,7 @@ impl<T: Clone> Table<T> {
     pub(super) fn remove(&mut self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<T> {
         // A miss must not copy a shared segment.
         self.find(hash, &mut eq)?;
-        let slot = self.own(segment_of(hash, self.segments))?;
+        let slot = self.own(self.segment_of(hash))?;
         // SAFETY: an owned slot's segment is not shared.
         let removed = unsafe { slot.segment.remove_owned(hash, eq) };
         self.len -= usize::from(removed.is_some());
@@ -162,7 +169,7 @@ impl<T: Clone> Table<T> {
     #[cold]
     fn split(&mut self, rehash: &dyn Fn(&T) -> u64) {
         let new = self.segments;
-        let mask = (new + 1).next_power_of_two() - 1;
+        let mask = mask_of(new + 1);
         let Some(source) = self.own(new & (mask >> 1)) else { return };
         let segment = source.segment.split_off(|hash| hash as usize & mask == new, rehash);
         if new == self.directory.len() {
@@ -171,6 +178,7 @@ impl<T: Clone> Table<T> {
         if let Some(slot) = self.own(new) {
             slot.segment = segment;
             self.segments += 1;
+            self.mask = mask;
         }
     }
 
