@@ -15,12 +15,11 @@ use highwater_types::{Error, Result};
 
 use self::lines::{LineFormat, LineReader};
 use self::listing::FileIdentity;
-use self::split::{FileSplit, KnownSplits, SplitElement};
+use self::split::{FileSplit, KnownSplits, SplitElement, SplitSize};
 use super::generator::checked_rate;
 use super::rate::RateLimiter;
 use super::{Source, SourceContext, SourceReader, SourceStatus};
 
-const DEFAULT_SPLIT_BYTES: u64 = 16 * 1024 * 1024;
 const DEFAULT_MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of lines after which one poll ends, however many records were asked for.
 const POLL_BYTES: u64 = 1024 * 1024;
@@ -29,8 +28,7 @@ type Accept = Arc<dyn Fn(&Path) -> bool + Send + Sync>;
 
 /// A bounded source of the lines of text files (Flink's `TextInputFormat`), each line once.
 ///
-/// Files are cut into splits of about 16 MiB, so that several subtasks read one large file. A split and how far it was
-/// read is one element of the operator state `splits`, also when it is unread or finished. It is a union list state:
+/// Files are cut into splits, so that several subtasks read one large file. A split and how far it was read is one element of the operator state `splits`, also when it is unread or finished. It is a union list state:
 /// after a restore every subtask sees all splits, and what is left to read is dealt out evenly, whatever the
 /// parallelism is now.
 ///
@@ -55,7 +53,7 @@ type Accept = Arc<dyn Fn(&Path) -> bool + Send + Sync>;
 pub struct FileSource {
     inputs: Vec<PathBuf>,
     accept: Accept,
-    split_bytes: u64,
+    split_size: SplitSize,
     lines: LineFormat,
     rate: Option<f64>,
 }
@@ -68,7 +66,7 @@ impl FileSource {
         Self {
             inputs: inputs.into_iter().map(Into::into).collect(),
             accept: Arc::new(|_| true),
-            split_bytes: DEFAULT_SPLIT_BYTES,
+            split_size: SplitSize::default(),
             lines: LineFormat { lossy: false, max_length: DEFAULT_MAX_LINE_BYTES },
             rate: None,
         }
@@ -81,10 +79,10 @@ impl FileSource {
         self
     }
 
-    /// Size of a split in bytes, at least 1. Default: 16 MiB.
+    /// Size of a split in bytes, at least 1. Default: a sixteenth of the file, but at least 64 KiB and at most 16 MiB.
     #[must_use]
     pub fn split_size(mut self, bytes: u64) -> Self {
-        self.split_bytes = bytes;
+        self.split_size = SplitSize::Fixed(bytes);
         self
     }
 
@@ -111,11 +109,11 @@ impl FileSource {
     }
 
     fn check(&self) -> Result<()> {
-        if self.split_bytes == 0 || self.lines.max_length == 0 {
+        if self.split_size == SplitSize::Fixed(0) || self.lines.max_length == 0 {
             return Err(Error::configuration(
                 "split size and maximum line length of a file source must be at least 1 byte",
             )
-            .with("split_size", self.split_bytes)
+            .with("split_size", self.split_size.of(0))
             .with("max_line_length", self.lines.max_length));
         }
         checked_rate(self.rate).map(drop)
@@ -123,12 +121,12 @@ impl FileSource {
 
     /// The splits of one subtask: its share of the snapshot, then its share of files the snapshot does not know.
     fn plan(&self, context: &SourceContext<'_>, elements: Vec<SplitElement>) -> Result<Vec<FileSplit>> {
-        let known = KnownSplits::read(elements, self.split_bytes)?;
+        let known = KnownSplits::read(elements, self.split_size)?;
         let mut new = Vec::new();
         for path in listing::list(&self.inputs, &*self.accept)? {
             if !path.to_str().is_some_and(|path| known.contains(path)) {
                 let file = FileIdentity::of(&path)?;
-                new.extend(split::share_of_new(&file, self.split_bytes, context.subtask, context.parallelism));
+                new.extend(split::share_of_new(&file, self.split_size, context.subtask, context.parallelism));
             }
         }
         let mut splits = known.share(context.subtask, context.parallelism);
@@ -150,7 +148,7 @@ impl Debug for FileSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileSource")
             .field("inputs", &self.inputs)
-            .field("split_bytes", &self.split_bytes)
+            .field("split_size", &self.split_size)
             .field("lines", &self.lines)
             .field("rate", &self.rate)
             .finish_non_exhaustive()

@@ -7,6 +7,26 @@ use highwater_types::{Error, Result};
 
 use super::listing::{FileIdentity, fnv1a};
 
+/// How large splits are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SplitSize {
+    /// Small enough that a few subtasks find work in one file, large enough that opening it is no burden. Depends on
+    /// nothing but the file, so that all subtasks agree.
+    #[default]
+    Sixteenth,
+    /// This many bytes.
+    Fixed(u64),
+}
+
+impl SplitSize {
+    pub(super) fn of(self, length: u64) -> u64 {
+        match self {
+            Self::Sixteenth => length.div_ceil(16).clamp(64 * 1024, 16 * 1024 * 1024),
+            Self::Fixed(bytes) => bytes,
+        }
+    }
+}
+
 /// A split in the operator state: path, begin, end, offset, length of the file, hash of its head.
 pub(super) type SplitElement = (String, i64, i64, i64, i64, i64);
 
@@ -51,8 +71,9 @@ impl FileSplit {
     }
 }
 
-/// Cuts a range of a file into splits of `size` bytes. An empty file is one split, so that it is known from then on.
-fn cut(file: &FileIdentity, begin: u64, end: u64, size: u64) -> impl Iterator<Item = FileSplit> {
+/// Cuts a range of a file into splits. An empty file is one split, so that it is known from then on.
+fn cut(file: &FileIdentity, begin: u64, end: u64, size: SplitSize) -> impl Iterator<Item = FileSplit> {
+    let size = size.of(file.length);
     let pieces = (end - begin).div_ceil(size).max(1);
     (0..pieces).map(move |piece| {
         let from = begin + piece * size;
@@ -66,7 +87,7 @@ fn cut(file: &FileIdentity, begin: u64, end: u64, size: u64) -> impl Iterator<It
 /// the subtasks are looking, they still agree about all others. Neighbouring splits go to neighbouring subtasks.
 pub(super) fn share_of_new(
     file: &FileIdentity,
-    size: u64,
+    size: SplitSize,
     subtask: u32,
     parallelism: u32,
 ) -> impl Iterator<Item = FileSplit> {
@@ -87,7 +108,7 @@ impl KnownSplits {
     ///
     /// Bytes in no split make a new one: if a file appeared while the subtasks were looking for the first time, some of
     /// them may not have seen it.
-    pub(super) fn read(elements: Vec<SplitElement>, size: u64) -> Result<Self> {
+    pub(super) fn read(elements: Vec<SplitElement>, size: SplitSize) -> Result<Self> {
         let mut splits = elements.into_iter().map(FileSplit::from_element).collect::<Result<Vec<_>>>()?;
         splits.sort_unstable_by(|a, b| (&a.file.path, a.begin, a.end).cmp(&(&b.file.path, b.begin, b.end)));
         let mut known = Self { splits: Vec::with_capacity(splits.len()), paths: HashSet::new() };
@@ -97,7 +118,7 @@ impl KnownSplits {
         Ok(known)
     }
 
-    fn add_file(&mut self, splits: &[FileSplit], size: u64) -> Result<()> {
+    fn add_file(&mut self, splits: &[FileSplit], size: SplitSize) -> Result<()> {
         let Some(file) = splits.first().map(|split| &split.file) else { return Ok(()) };
         let mut covered = None;
         for split in splits {
@@ -116,7 +137,7 @@ impl KnownSplits {
         Ok(())
     }
 
-    fn add_hole(&mut self, file: &FileIdentity, begin: u64, end: u64, size: u64) {
+    fn add_hole(&mut self, file: &FileIdentity, begin: u64, end: u64, size: SplitSize) {
         if begin < end {
             self.splits.extend(cut(file, begin, end, size));
         }
@@ -162,7 +183,7 @@ mod tests {
     }
 
     fn read(elements: Vec<SplitElement>) -> Result<Vec<(String, u64, u64, u64)>> {
-        let known = KnownSplits::read(elements, 10)?;
+        let known = KnownSplits::read(elements, SplitSize::Fixed(10))?;
         Ok(known.splits.iter().map(|s| (s.file.path.to_string(), s.begin, s.end, s.offset)).collect())
     }
 
@@ -207,8 +228,9 @@ mod tests {
     fn every_split_of_a_new_file_has_one_subtask_and_neighbours_have_neighbours() {
         let file = FileIdentity { path: "some/file".into(), length: 1_000, head: 1 };
         for parallelism in 1..8 {
-            let shares: Vec<Vec<FileSplit>> =
-                (0..parallelism).map(|subtask| share_of_new(&file, 10, subtask, parallelism).collect()).collect();
+            let shares: Vec<Vec<FileSplit>> = (0..parallelism)
+                .map(|subtask| share_of_new(&file, SplitSize::Fixed(10), subtask, parallelism).collect())
+                .collect();
             let (least, most) = (shares.iter().map(Vec::len).min(), shares.iter().map(Vec::len).max());
             assert!(most <= least.map(|least| least + 1), "{least:?} {most:?}");
             let mut begins: Vec<u64> = shares.into_iter().flatten().map(|split| split.begin).collect();

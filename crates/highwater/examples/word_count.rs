@@ -1,0 +1,372 @@
+//! Counts words, exactly once, however often it is killed.
+//!
+//! `cargo run --release --example word_count -- [OPTIONS] [PATH]...`
+//!
+//! Reads text files, splits them at white space, counts every word in keyed state, and writes one line
+//! `word<TAB>count` for every occurrence, where the count is the running one. Kill it at any moment and start the same
+//! command again: the committed files, `part-*`, come to hold exactly what an undisturbed run writes, also with another
+//! number of workers or another state backend. Files that are not yet committed begin with a dot.
+//!
+//! Exit codes: 0 the job has finished, now or before; 1 it failed; 2 the command or a setting is wrong; 130 it was
+//! interrupted, and can be resumed.
+#![allow(missing_docs, reason = "a program")]
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use comfy_table::{CellAlignment, Table, presets};
+use highwater::checkpoint::{StoragePath, file_system_for};
+use highwater::state::ReferenceStoreFactory;
+use highwater::{
+    BackendRegistry, Collector, Configuration, Error, ErrorKind, ExecutionConfig, FileSink, FileSource, Job, JobHandle,
+    JobOutcome, JobStatus, KeyedStore, Progress, Result, StartFrom, StateBackend, ValueStateDescriptor, options,
+    parse_duration,
+};
+use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// Count words in text files, exactly once.
+#[derive(Parser)]
+#[command(name = "word_count", after_help = "Exit codes: 0 finished, 1 failed, 2 wrong settings, 130 interrupted.")]
+struct Options {
+    /// Files and directories to read [default: the *.md and *.rs files of this repository, outside target]
+    paths: Vec<PathBuf>,
+
+    /// Where working state is kept: fs, memory, hashmap, or ordered-map, which this program registers
+    #[arg(long, value_name = "NAME", default_value = "fs")]
+    state_backend: String,
+
+    /// Directory of checkpoints, as a URI [default: target/word_count/checkpoints of this repository]
+    #[arg(long, value_name = "URI")]
+    checkpoint_dir: Option<String>,
+
+    /// Directory of the results [default: target/word_count/output of this repository]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+
+    /// Time between two checkpoints
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = parse_duration)]
+    checkpoint_interval: Duration,
+
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+
+    /// Lines per second over all workers, to have time to kill it [default: no limit]
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+
+    /// What to start from: latest, none, or the path of a checkpoint
+    #[arg(long, value_name = "latest|none|POINTER", default_value = "latest")]
+    restore: String,
+
+    /// Completed checkpoints that are kept
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    keep: u32,
+
+    /// Clear the checkpoints and results of earlier runs first
+    #[arg(long)]
+    fresh: bool,
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
+        .with_writer(std::io::stderr)
+        .init();
+    match run(Options::parse()) {
+        Ok(JobOutcome::Stopped) => ExitCode::from(130),
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(if error.kind() == ErrorKind::Configuration { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(options: Options) -> Result<JobOutcome> {
+    let output = options.output.clone().unwrap_or_else(|| repository().join("target/word_count/output"));
+    let checkpoints = match &options.checkpoint_dir {
+        Some(uri) => StoragePath::parse(uri)?,
+        None => StoragePath::from_local(repository().join("target/word_count/checkpoints"))?,
+    };
+    let job = word_count(&options, &output);
+    if options.fresh {
+        clear(&checkpoints.join(&job.id().to_string()), &output)?;
+    }
+    let handle = JobHandle::new();
+    let config = execution(&options, &checkpoints)?.handle(&handle);
+    let result = watched(&handle, || job.execute(&config))?;
+
+    match result.outcome {
+        JobOutcome::AlreadyFinished => eprintln!("this job has finished in an earlier run; --fresh runs it again"),
+        JobOutcome::Stopped => eprintln!("stopped after a checkpoint; the same command goes on from there"),
+        _ => {}
+    }
+    print_summary(&output, &result.progress)?;
+    Ok(result.outcome)
+}
+
+/// The job: lines to words, words to running counts, counts to files.
+fn word_count(options: &Options, output: &Path) -> Job {
+    let mut source = if options.paths.is_empty() {
+        FileSource::lines([repository()]).filter(is_text_of_the_repository)
+    } else {
+        FileSource::lines(&options.paths)
+    };
+    if let Some(rate) = options.rate {
+        source = source.rate(rate);
+    }
+    let sink = FileSink::new(output, |(word, count): &(String, i64), line| {
+        line.extend_from_slice(word.as_bytes());
+        line.push(b'\t');
+        line.extend_from_slice(count.to_string().as_bytes());
+    });
+    Job::new("word count", move |env| {
+        env.source("lines", source.clone())
+            .flat_map(|line: String, out: &mut Collector<String>| {
+                out.extend(line.split_whitespace().map(str::to_owned));
+                Ok(())
+            })
+            .key_by(|word: &String| word.clone())
+            .process("count", |open| {
+                let count = open.value_state(&ValueStateDescriptor::<i64>::new("count"))?;
+                Ok(move |word: &String, _: String, out: &mut Collector<(String, i64)>| {
+                    let n = count.value()?.unwrap_or(0) + 1;
+                    count.update(n)?;
+                    out.collect((word.clone(), n));
+                    Ok(())
+                })
+            })
+            .sink("counts", sink.clone());
+        Ok(())
+    })
+}
+
+fn execution(options: &Options, checkpoints: &StoragePath) -> Result<ExecutionConfig> {
+    let mut configuration = Configuration::new();
+    configuration
+        .set(&options::STATE_BACKEND, Some(options.state_backend.clone()))
+        .set(&options::CHECKPOINTS_DIRECTORY, Some(checkpoints.to_string()));
+    let mut backends = BackendRegistry::new();
+    backends.register("ordered-map", |configuration: &Configuration| OrderedMapBackend.configure(configuration))?;
+    let workers = options.workers.or_else(|| thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
+    Ok(ExecutionConfig::from_configuration(&configuration)
+        .backends(backends)
+        .workers(workers)
+        .checkpoint_interval(options.checkpoint_interval)
+        .retained_checkpoints(options.keep)
+        .start_from(match options.restore.as_str() {
+            "latest" => StartFrom::Latest,
+            "none" => StartFrom::Fresh,
+            pointer => StartFrom::Pointer(pointer.to_owned()),
+        }))
+}
+
+/// A state backend of one's own: bytes in an ordered map.
+#[derive(Clone, Debug)]
+struct OrderedMapBackend;
+
+impl fmt::Display for OrderedMapBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OrderedMapBackend")
+    }
+}
+
+impl StateBackend for OrderedMapBackend {
+    fn name(&self) -> &str {
+        "OrderedMapBackend"
+    }
+
+    fn configure(&self, _: &Configuration) -> Result<Arc<dyn StateBackend>> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn keyed_store(&self) -> KeyedStore {
+        KeyedStore::Bytes(Arc::new(ReferenceStoreFactory))
+    }
+}
+
+fn repository() -> PathBuf {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+fn is_text_of_the_repository(path: &Path) -> bool {
+    match path.extension() {
+        _ if path.is_dir() => !path.ends_with("target"),
+        extension => extension.is_some_and(|extension| extension == "md" || extension == "rs"),
+    }
+}
+
+/// Removes what earlier runs of this job left in its two directories, and nothing else. The checkpoints go first: if
+/// this is killed half-way, no later run takes the results for complete.
+fn clear(checkpoints: &StoragePath, output: &Path) -> Result<()> {
+    const LOCK: &str = ".lock";
+    let fs = file_system_for(checkpoints)?;
+    if fs.stat(checkpoints)?.is_some() {
+        eprintln!("clearing the checkpoints in {checkpoints}");
+        // A job that runs at this moment holds the lock.
+        let _lock = fs.lock(&checkpoints.join(LOCK))?;
+        for entry in fs.list(checkpoints)?.into_iter().filter(|entry| entry.name != LOCK) {
+            let path = checkpoints.join(&entry.name);
+            if entry.is_dir { fs.remove_dir_all(&path)? } else { fs.remove_file(&path)? }
+        }
+    }
+    let output = StoragePath::from_local(output)?;
+    let is_result = |name: &str| name.starts_with("part-") || name.starts_with(".part-");
+    let results: Vec<_> = fs.list(&output)?.into_iter().filter(|entry| is_result(&entry.name)).collect();
+    if !results.is_empty() {
+        eprintln!("clearing {} files in {output}", results.len());
+    }
+    results.iter().try_for_each(|entry| fs.remove_file(&output.join(&entry.name)))
+}
+
+/// Runs a job, shows its progress, and passes the first Ctrl-C on to it. The second ends the process.
+fn watched<T>(handle: &JobHandle, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))
+            .and_then(|_| flag::register(signal, Arc::clone(&interrupted)))
+            .map_err(|error| Error::storage("cannot listen to signals").because(error))?;
+    }
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch(handle, &interrupted, &done));
+        let result = run();
+        done.store(true, Ordering::Relaxed);
+        watcher.thread().unpark();
+        result
+    })
+}
+
+fn watch(handle: &JobHandle, interrupted: &AtomicBool, done: &AtomicBool) {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let say = |line: String| bar.suspend(|| eprintln!("{line}"));
+    let (start, mut records_at_start) = (Instant::now(), None);
+    let (mut attempt_said, mut stopping) = (0, false);
+    loop {
+        let is_done = done.load(Ordering::Relaxed);
+        let progress = handle.progress();
+        let has_started = progress.attempt > attempt_said && !matches!(progress.status, JobStatus::Starting);
+        if has_started && progress.status != JobStatus::Created {
+            attempt_said = progress.attempt;
+            say(beginning(&progress));
+        }
+        if !stopping && interrupted.load(Ordering::Relaxed) {
+            stopping = true;
+            say("stopping after a checkpoint; interrupt again to stop at once".to_owned());
+            handle.stop();
+        }
+        let first = *records_at_start.get_or_insert(progress.records_in);
+        let rate = (progress.records_in - first) as f64 / start.elapsed().as_secs_f64().max(0.001);
+        bar.set_message(status(&progress, rate));
+        bar.tick();
+        if is_done {
+            return bar.finish_and_clear();
+        }
+        thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+fn beginning(progress: &Progress) -> String {
+    let from = match &progress.restored_from {
+        Some(from) => format!("restored from checkpoint {} ({})", from.checkpoint_id, from.pointer),
+        None => "started afresh".to_owned(),
+    };
+    match &progress.last_failure {
+        Some(failure) => format!("attempt {} {from}, after: {failure}", progress.attempt),
+        None => from,
+    }
+}
+
+fn status(progress: &Progress, rate: f64) -> String {
+    let lines = HumanCount(progress.records_in);
+    let checkpoint = match &progress.last_checkpoint {
+        Some(last) => format!("checkpoint {}: {:?}, {}", last.id, last.duration, HumanBytes(last.state_size)),
+        None => "no checkpoint yet".to_owned(),
+    };
+    format!("{lines} lines, {}/s, {} words; {checkpoint}", HumanCount(rate as u64), HumanCount(progress.records_out))
+}
+
+/// The most frequent words and the totals, read back from the committed files.
+fn print_summary(output: &Path, progress: &Progress) -> Result<()> {
+    let results = Results::read(output).map_err(|error| {
+        Error::storage("cannot read the results").with("directory", output.display()).because(error)
+    })?;
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_header(["word", "count"]);
+    for (word, count) in results.most_frequent(10) {
+        table.add_row([word.to_owned(), HumanCount(count.unsigned_abs()).to_string()]);
+    }
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("{table}");
+    println!(
+        "{} occurrences of {} words in {} files in {}",
+        HumanCount(results.lines),
+        HumanCount(results.counts.len() as u64),
+        HumanCount(results.files),
+        output.display()
+    );
+    println!(
+        "this run: {} lines read, {} words counted, {} checkpoints",
+        HumanCount(progress.records_in),
+        HumanCount(progress.records_out),
+        progress.completed_checkpoints
+    );
+    Ok(())
+}
+
+#[derive(Default)]
+struct Results {
+    files: u64,
+    lines: u64,
+    /// The highest count of every word is its last.
+    counts: HashMap<String, i64>,
+}
+
+impl Results {
+    fn read(directory: &Path) -> std::io::Result<Self> {
+        let mut results = Self::default();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if !entry.file_name().as_encoded_bytes().starts_with(b"part-") {
+                continue;
+            }
+            results.files += 1;
+            for line in BufReader::new(File::open(entry.path())?).lines() {
+                results.add(&line?);
+            }
+        }
+        Ok(results)
+    }
+
+    fn add(&mut self, line: &str) {
+        let Some((word, count)) = line.split_once('\t') else { return };
+        let count = count.parse().unwrap_or(0);
+        self.lines += 1;
+        match self.counts.get_mut(word) {
+            Some(highest) => *highest = count.max(*highest),
+            None => drop(self.counts.insert(word.to_owned(), count)),
+        }
+    }
+
+    fn most_frequent(&self, n: usize) -> Vec<(&str, i64)> {
+        let mut words: Vec<_> = self.counts.iter().map(|(word, count)| (word.as_str(), *count)).collect();
+        words.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        words.truncate(n);
+        words
+    }
+}
