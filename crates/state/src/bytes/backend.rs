@@ -26,7 +26,7 @@ use crate::keyed::{
 
 /// Keyed state over a byte store. What it does not do: names used twice, kinds, compatibility (`KeyedBackend` does).
 pub(crate) struct ByteBackend<K> {
-    shared: Rc<Shared<K>>,
+    pub(super) shared: Rc<Shared<K>>,
     /// In the order in which their columns were made, by a load or a registration.
     states: RefCell<Vec<State>>,
 }

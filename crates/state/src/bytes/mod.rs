@@ -10,6 +10,8 @@ mod list;
 mod map;
 mod reference;
 mod store;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub(crate) use backend::ByteBackend;

@@ -110,11 +110,6 @@ impl ByteStore for ReferenceStore {
     fn freeze(&mut self) -> Result<Box<dyn FrozenBytes>> {
         Ok(Box::new(FrozenReference(self.columns.iter().map(|column| Arc::clone(&column.entries)).collect())))
     }
-
-    fn approximate_size(&self, column: ColumnId) -> Option<u64> {
-        let entries = self.entries(column).ok()?;
-        Some(entries.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum())
-    }
 }
 
 /// The columns as they were.

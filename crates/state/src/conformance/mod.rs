@@ -12,6 +12,7 @@
 //! use highwater_state::conformance::Subject;
 //!
 //! highwater_state::conformance_suite!(my_store, Subject::bytes(MyStoreFactory));
+//! # fn main() {}
 //! ```
 //!
 //! in a file below `tests/`, with the cargo feature `conformance` of this crate: one `#[test]` for each behaviour, named
