@@ -212,10 +212,12 @@ impl ExecutionConfig {
         let workers = self.workers.unwrap_or(1);
         let (processes, process) = self.cluster.as_ref().map_or((1, 0), |cluster| (cluster.hosts.len(), cluster.index));
         if workers == 0 || processes == 0 || process >= processes {
-            return Err(Error::configuration("a job needs at least one worker, and each process an index below their number")
-                .with("workers", workers)
-                .with("processes", processes)
-                .with("index", process));
+            return Err(Error::configuration(
+                "a job needs at least one worker, and each process an index below their number",
+            )
+            .with("workers", workers)
+            .with("processes", processes)
+            .with("index", process));
         }
         let parallelism = u32::try_from(workers.saturating_mul(processes))
             .map_err(|_| Error::configuration("there are too many workers").with("workers", workers))?;

@@ -15,10 +15,10 @@ use crate::graph::{OperatorKind, OperatorPlan};
 use crate::progress::{JobStatus, RestoredFrom};
 use crate::restart::{Restarts, can_heal, random};
 use crate::restore::{check_snapshot, choose_max_parallelism};
-use crate::runtime::attempt::{Attempt, lock};
-use crate::runtime::driver::{Driver, Ending, SharedCoordinator};
+use crate::runtime::attempt::{Attempt, catch, lock};
+use crate::runtime::driver::{Driver, SharedCoordinator};
 use crate::runtime::io::{IoThread, SharedStore};
-use crate::runtime::message::{Opening, Restore};
+use crate::runtime::message::{Ending, Opening, Restore};
 use crate::runtime::pool::{OpenStreams, SnapshotPool};
 use crate::runtime::worker::{WorkerSetup, run};
 use crate::{ExecutionConfig, Job, JobHandle, JobOutcome};
@@ -58,7 +58,12 @@ struct Snapshot {
 }
 
 impl Execution {
-    pub(crate) fn new(job: &Job, config: &ExecutionConfig, resolved: Resolved, plan: Vec<OperatorPlan>) -> Result<Self> {
+    pub(crate) fn new(
+        job: &Job,
+        config: &ExecutionConfig,
+        resolved: Resolved,
+        plan: Vec<OperatorPlan>,
+    ) -> Result<Self> {
         // Without a snapshot, as early as possible.
         choose_max_parallelism(resolved.settings.max_parallelism, None, resolved.parallelism)?;
         let coordination = (resolved.process == 0).then(|| Coordination::open(job, &resolved)).transpose()?;
@@ -92,8 +97,7 @@ impl Execution {
                 }
                 Err(failure) => failure,
             };
-            let is_alone = self.resolved.parallelism as usize == self.resolved.workers;
-            let delay = match can_heal(&failure) && is_alone {
+            let delay = match can_heal(&failure) && !self.is_cluster() {
                 true => restarts.next(self.origin.elapsed(), random()),
                 false => None,
             };
@@ -181,27 +185,34 @@ impl Execution {
             jobs,
             first_worker: self.resolved.process * self.resolved.workers,
             driver: Mutex::new(driver),
+            is_cluster: self.is_cluster(),
+            ending: Mutex::new(None),
         });
         self.handle.attach(Some(&attempt));
-        let started = self.start_workers(&setup);
+        // Timely's communication threads panic where they cannot go on.
+        let started = catch(|| self.start_workers(&setup));
         self.handle.attach(None);
         if let Err(error) = started {
             attempt.fail(error);
         }
         // The asynchronous parts that are left see the cancelled attempt, or are of no use to anybody.
         attempt.cancel();
-        let driver = lock(&setup.driver).take();
+        let (driver, ending) = (lock(&setup.driver).take(), lock(&setup.ending).take());
         drop(setup);
         drop(pool);
-        let ending = match driver {
-            Some(driver) => driver.finish(),
-            None => Some(Ending::Finished),
-        };
+        if let Some(driver) = driver {
+            driver.finish();
+        }
         match (attempt.take_failure(), ending) {
             (Some(failure), _) => Err(failure),
             (None, Some(ending)) => Ok(ending),
             (None, None) => Err(Error::internal("an attempt ended before its end")),
         }
+    }
+
+    /// A cluster is restarted by whoever started its processes.
+    fn is_cluster(&self) -> bool {
+        self.resolved.parallelism as usize > self.resolved.workers
     }
 
     fn start_workers(&self, setup: &Arc<WorkerSetup>) -> Result<()> {
@@ -234,7 +245,8 @@ impl Execution {
         }
         let (restore, from) = snapshot.map(|snapshot| (snapshot.restore, snapshot.from)).unzip();
         self.handle.update(|progress| progress.restored_from = from);
-        let io = IoThread::start(Arc::clone(&coordination.access), Arc::clone(&coordination.store), Arc::clone(attempt))?;
+        let io =
+            IoThread::start(Arc::clone(&coordination.access), Arc::clone(&coordination.store), Arc::clone(attempt))?;
         let opening = Opening {
             attempt: attempt.number,
             attempt_id: attempt_id(attempt.number),

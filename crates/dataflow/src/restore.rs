@@ -52,7 +52,11 @@ impl Restored {
 /// # Errors
 /// `Incompatible` for state that no operator claims, unless it is ignored; `Unsupported` for state that only Flink can
 /// use.
-pub(crate) fn check_snapshot(metadata: &CheckpointMetadata, plan: &[OperatorPlan], ignore_unclaimed: bool) -> Result<()> {
+pub(crate) fn check_snapshot(
+    metadata: &CheckpointMetadata,
+    plan: &[OperatorPlan],
+    ignore_unclaimed: bool,
+) -> Result<()> {
     for operator in &metadata.operators {
         match plan.iter().find(|claims| claims.id == operator.id) {
             Some(claims) => check_kinds(operator).map_err(|error| error.with("operator", &claims.uid))?,

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use highwater_backends::{HashMapStateBackend, MemoryStateBackend, RestartStrategy, StateBackend};
 use highwater_checkpoint::{
-    CancelToken, CheckpointStorage, CheckpointStorageAccess, CheckpointStream, CheckpointStreamFactory,
-    FileSystemCheckpointStorage, JobId, JobManagerCheckpointStorage, ResolvedSnapshot, StateScope, StoragePath,
+    CancelToken, CheckpointLocation, CheckpointStorage, CheckpointStorageAccess, CheckpointStream,
+    CheckpointStreamFactory, FileSystemCheckpointStorage, JobId, JobManagerCheckpointStorage, ResolvedSnapshot,
+    StateScope, StoragePath,
 };
 use highwater_dataflow::{Collector, ExecutionConfig, Job, JobHandle, JobOutcome};
 use highwater_state::ValueStateDescriptor;
@@ -122,6 +123,10 @@ impl<S: CheckpointStorage> CheckpointStorage for Unreliable<S> {
         Ok(Arc::new(UnreliableStreams(self.storage.streams(job, id, cancel)?, Arc::clone(&self.failures), id)))
     }
 
+    fn begin_savepoint(&self, job: JobId, id: u64, target: &StoragePath) -> Result<Box<dyn CheckpointLocation>> {
+        self.storage.begin_savepoint(job, id, target)
+    }
+
     fn resolve(&self, pointer: &str) -> Result<ResolvedSnapshot> {
         self.storage.resolve(pointer)
     }
@@ -144,7 +149,11 @@ impl CheckpointStreamFactory for UnreliableStreams {
     }
 }
 
-fn run_unreliable(storage: impl CheckpointStorage + 'static, tolerated: u32, failures: u32) -> (JobHandle, Result<JobOutcome>, CommitSink) {
+fn run_unreliable(
+    storage: impl CheckpointStorage + 'static,
+    tolerated: u32,
+    failures: u32,
+) -> (JobHandle, Result<JobOutcome>, CommitSink) {
     let storage = Unreliable { storage, failures: Arc::new(AtomicU32::new(failures)) };
     let sink = CommitSink::new();
     let sink_of_job = sink.clone();
@@ -233,7 +242,9 @@ fn nothing_of_a_failed_attempt_is_alive_when_the_next_begins() {
             let held = Alive::new(&alive);
             let subtask = open.subtask();
             Ok(move |_: &i64, number: i64, _: &mut Collector<i64>| match subtask {
-                1 => Err(Error::program("injected").with("number", number).with("alive", held.0.load(Ordering::SeqCst))),
+                1 => {
+                    Err(Error::program("injected").with("number", number).with("alive", held.0.load(Ordering::SeqCst)))
+                }
                 _ => Ok(()),
             })
         });

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use highwater_backends::MemoryStateBackend;
 use highwater_dataflow::{
-    CollectionSource, Collector, ExecutionConfig, GeneratorSource, Job, JobHandle, JobOutcome, Sink, SinkContext, SinkWriter,
+    CollectionSource, Collector, ExecutionConfig, GeneratorSource, Job, JobHandle, JobOutcome, Sink, SinkContext,
+    SinkWriter,
 };
 use highwater_types::Result;
 use support::{CommitSink, config, count, numbers, occurrences};
@@ -135,8 +136,11 @@ fn an_idle_worker_does_not_hold_up_the_others() {
     let of_job = sink.clone();
     let job = Job::new("idle", move |env| {
         // With more workers than elements some subtasks have nothing to read.
-        count(env.source("numbers", CollectionSource::new((0..300_000_i64).map(|n| n % 10).collect::<Vec<_>>())), "count")
-            .sink("sink", of_job.clone());
+        count(
+            env.source("numbers", CollectionSource::new((0..300_000_i64).map(|n| n % 10).collect::<Vec<_>>())),
+            "count",
+        )
+        .sink("sink", of_job.clone());
         Ok(())
     });
     let begin = Instant::now();

@@ -78,7 +78,8 @@ fn a_finished_job_says_so_and_can_be_run_again_explicitly() {
     assert_eq!((from_pointer.outcome, from_pointer.progress.records_in), (JobOutcome::Finished, 0));
     sink.assert_exactly_once(&occurrences(RECORDS, KEYS));
 
-    let fresh = job(&CommitSink::new(), "count", None).execute(&on(directory.path()).start_from(StartFrom::Fresh)).unwrap();
+    let fresh =
+        job(&CommitSink::new(), "count", None).execute(&on(directory.path()).start_from(StartFrom::Fresh)).unwrap();
     assert_eq!((fresh.outcome, fresh.progress.records_in), (JobOutcome::Finished, RECORDS));
 }
 

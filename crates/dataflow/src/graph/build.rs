@@ -29,7 +29,9 @@ pub(crate) enum OperatorKind {
     Source,
     Keyed,
     /// Whether its committed results depend on checkpoints.
-    Sink { exactly_once: bool },
+    Sink {
+        exactly_once: bool,
+    },
 }
 
 /// What an attempt gives to the operators of one worker.
@@ -63,7 +65,13 @@ pub(crate) struct Build<'s> {
 
 impl<'s> Build<'s> {
     pub(crate) fn new(runtime: Option<Runtime<'s>>, parallelism: u32) -> Rc<Self> {
-        Rc::new(Self { runtime, parallelism, operators: RefCell::default(), error: RefCell::default(), is_failed: Cell::default() })
+        Rc::new(Self {
+            runtime,
+            parallelism,
+            operators: RefCell::default(),
+            error: RefCell::default(),
+            is_failed: Cell::default(),
+        })
     }
 
     /// The operators in the order they were added, or the first error.

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::build::{Build, OperatorKind};
 use super::DataStream;
+use super::build::{Build, OperatorKind};
 use crate::operator::{SourceParts, source};
 use crate::{Source, SourceContext};
 

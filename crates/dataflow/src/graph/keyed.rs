@@ -32,7 +32,11 @@ where
     /// `open` runs once per subtask and attempt: it registers the states and returns the function that is called with
     /// the key and every record. The states' handles work on the key of that record. An error or a panic, here or
     /// there, fails the attempt.
-    pub fn process<O: 'static, F>(self, uid: &str, open: impl FnOnce(&OpenContext<'_, K>) -> Result<F>) -> DataStream<'s, O>
+    pub fn process<O: 'static, F>(
+        self,
+        uid: &str,
+        open: impl FnOnce(&OpenContext<'_, K>) -> Result<F>,
+    ) -> DataStream<'s, O>
     where
         F: FnMut(&K, T, &mut Collector<O>) -> Result<()> + 'static,
     {

@@ -29,37 +29,46 @@ pub(crate) struct SinkParts<T> {
 }
 
 /// Builds a sink operator and lets the probe watch it.
-pub(crate) fn sink<T: 'static>(stream: Batches<'_, T>, mailbox: &Rc<Mailbox>, probe: &Probe<Time>, parts: SinkParts<T>) {
+pub(crate) fn sink<T: 'static>(
+    stream: Batches<'_, T>,
+    mailbox: &Rc<Mailbox>,
+    probe: &Probe<Time>,
+    parts: SinkParts<T>,
+) {
     let mailbox = Rc::clone(mailbox);
     let name = Arc::clone(&parts.uid);
     let scope = stream.scope();
     mailbox.add_sink();
-    let end = stream.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, &name, move |capability, info| {
-        drop(capability);
-        mailbox.add_activator(scope.activator_for(info.address));
-        let mut aligned = AlignedInput::new(&mailbox);
-        let mut task = SinkTask { parts, mailbox, committed: 0 };
-        move |(input, frontier), _| {
-            if task.mailbox.attempt.is_cancelled() {
-                aligned.clear();
-                input.for_each(|_, batch| batch.clear());
-                return;
-            }
-            task.commit();
-            let frontier = time::least(frontier);
-            while let Some(barrier) = aligned.next_barrier(frontier) {
-                task.checkpoint(barrier.checkpoint);
-            }
-            for (_, mut batch) in aligned.advance(frontier) {
-                task.write(&mut batch);
-            }
-            input.for_each(|capability, batch| {
-                if !aligned.hold_back(&capability, batch) {
-                    task.write(batch);
+    let end = stream.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
+        Pipeline,
+        &name,
+        move |capability, info| {
+            drop(capability);
+            mailbox.add_activator(scope.activator_for(info.address));
+            let mut aligned = AlignedInput::new(&mailbox);
+            let mut task = SinkTask { parts, mailbox, committed: 0 };
+            move |(input, frontier), _| {
+                if task.mailbox.attempt.is_cancelled() {
+                    aligned.clear();
+                    input.for_each(|_, batch| batch.clear());
+                    return;
                 }
-            });
-        }
-    });
+                task.commit();
+                let frontier = time::least(frontier);
+                while let Some(barrier) = aligned.next_barrier(frontier) {
+                    task.checkpoint(barrier.checkpoint);
+                }
+                for (_, mut batch) in aligned.advance(frontier) {
+                    task.write(&mut batch);
+                }
+                input.for_each(|capability, batch| {
+                    if !aligned.hold_back(&capability, batch) {
+                        task.write(batch);
+                    }
+                });
+            }
+        },
+    );
     end.probe_with(probe);
 }
 
@@ -78,9 +87,9 @@ impl<T> SinkTask<T> {
             return;
         }
         let records = batch.len() as u64;
-        mailbox.attempt.guard(&parts.uid, mailbox.worker, || {
-            batch.drain(..).try_for_each(|record| parts.writer.write(record))
-        });
+        mailbox
+            .attempt
+            .guard(&parts.uid, mailbox.worker, || batch.drain(..).try_for_each(|record| parts.writer.write(record)));
         parts.records.add(records);
     }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use highwater_state::OperatorStateBackend;
 use highwater_types::Result;
 use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator;
 use timely::dataflow::operators::probe::Handle as Probe;
-use timely::dataflow::Scope;
 use timely::scheduling::Activator;
 
 use super::Batches;

@@ -58,6 +58,11 @@ impl Attempt {
         lock(&self.failure).take()
     }
 
+    /// The first failure, for others to know.
+    pub(crate) fn failure_text(&self) -> Option<String> {
+        lock(&self.failure).as_ref().map(ToString::to_string)
+    }
+
     /// Asks for a stop with a checkpoint.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);

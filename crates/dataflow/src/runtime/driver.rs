@@ -10,20 +10,11 @@ use highwater_types::{Error, Result};
 use super::attempt::{Attempt, lock};
 use super::io::{Acknowledgement, IoDone, IoJob, IoThread, Written};
 use super::link::Link;
-use super::message::{Opening, Order, Report};
+use super::message::{Ending, Opening, Order, Report};
 use crate::progress::{CheckpointStatistics, JobHandle, JobStatus};
 
 /// The protocol, kept over all attempts of this process.
 pub(crate) type SharedCoordinator = Arc<Mutex<Coordinator<Acknowledgement>>>;
-
-/// How an attempt ended that did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// All input was read.
-    Finished,
-    /// Somebody asked for it.
-    Stopped,
-}
 
 /// Drives the protocol during one attempt.
 pub(crate) struct Driver {
@@ -100,9 +91,8 @@ impl Driver {
         wakeup.map(|wakeup| wakeup.saturating_sub(self.origin.elapsed()))
     }
 
-    /// All workers have gone: ends the attempt for the protocol and waits for the files. Returns how it ended; none if
-    /// it did not come to its end.
-    pub(crate) fn finish(mut self) -> Option<Ending> {
+    /// All workers have gone: ends the attempt for the protocol and waits for the files.
+    pub(crate) fn finish(mut self) {
         self.handle_event(Event::AttemptEnded { attempt: self.attempt.number }, None);
         while lock(&self.coordinator).writing().is_some() {
             match self.io.wait() {
@@ -114,7 +104,6 @@ impl Driver {
         while let Some(done) = self.io.wait() {
             self.io_done(done, None);
         }
-        self.ending.filter(|_| self.is_complete)
     }
 
     fn receive(&mut self, report: Report, link: &Link) -> Result<()> {
@@ -138,10 +127,13 @@ impl Driver {
             Report::Stop => self.is_stopping = true,
             Report::Committed { worker } => {
                 self.committed.insert(worker);
-                if self.is_complete && self.committed.len() == self.workers as usize {
-                    link.order(&Order::End);
+                if let (true, Some(ending)) =
+                    (self.is_complete && self.committed.len() == self.workers as usize, self.ending)
+                {
+                    link.order(&Order::End(ending));
                 }
             }
+            Report::Failed { reason } => return Err(failed_elsewhere(&reason)),
         }
         self.end_if_due(link);
         Ok(())
@@ -245,4 +237,9 @@ impl Driver {
             Command::FailJob { reason } => self.attempt.fail(Error::storage(reason)),
         }
     }
+}
+
+/// The error in the processes to which a failure did not happen.
+pub(crate) fn failed_elsewhere(reason: &str) -> Error {
+    Error::program("the job failed in another process").with("reason", reason)
 }

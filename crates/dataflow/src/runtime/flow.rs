@@ -74,7 +74,12 @@ impl FlowControl {
 
     /// How many records may be sent now; 0 while the window is full.
     pub(crate) fn allowance(&self) -> usize {
-        if self.outstanding.len() >= WINDOW { 0 } else { self.tick_records.saturating_sub(self.sent) }
+        match () {
+            () if self.outstanding.len() >= WINDOW => 0,
+            // An epoch that has run out of ticks goes on in its last one.
+            () if self.now == self.last_of_epoch() => self.tick_records,
+            () => self.tick_records.saturating_sub(self.sent),
+        }
     }
 
     /// Takes note of records sent at the current time.

@@ -115,19 +115,21 @@ impl Io {
                 let result = catch(|| self.begin(checkpoint));
                 let _ = done.send(IoDone::Begun { checkpoint, result });
             }
-            IoJob::Write { checkpoint, acknowledgements } => match catch(|| self.write(checkpoint, &acknowledgements)) {
-                Ok(completed) => {
-                    let (pointer, state_size) = (completed.pointer().to_owned(), completed.metadata().state_size());
-                    // The sinks need not wait for what is deleted now.
-                    let _ = done.send(IoDone::Written { checkpoint, result: Ok(Written { pointer, state_size }) });
-                    if let Err(error) = lock(&self.store).add(completed) {
-                        tracing::error!(checkpoint, %error, "a completed checkpoint could not be registered");
+            IoJob::Write { checkpoint, acknowledgements } => {
+                match catch(|| self.write(checkpoint, &acknowledgements)) {
+                    Ok(completed) => {
+                        let (pointer, state_size) = (completed.pointer().to_owned(), completed.metadata().state_size());
+                        // The sinks need not wait for what is deleted now.
+                        let _ = done.send(IoDone::Written { checkpoint, result: Ok(Written { pointer, state_size }) });
+                        if let Err(error) = lock(&self.store).add(completed) {
+                            tracing::error!(checkpoint, %error, "a completed checkpoint could not be registered");
+                        }
+                    }
+                    Err(error) => {
+                        let _ = done.send(IoDone::Written { checkpoint, result: Err(error) });
                     }
                 }
-                Err(error) => {
-                    let _ = done.send(IoDone::Written { checkpoint, result: Err(error) });
-                }
-            },
+            }
             IoJob::Discard { checkpoint, payloads, extent } => self.discard(checkpoint, &payloads, extent),
         }
     }
@@ -138,10 +140,9 @@ impl Io {
     }
 
     fn write(&mut self, checkpoint: u64, acknowledgements: &[Acknowledgement]) -> Result<CompletedCheckpoint> {
-        let location = self
-            .locations
-            .get(&checkpoint)
-            .ok_or_else(|| Error::internal("a checkpoint is written that was never begun").with("checkpoint", checkpoint))?;
+        let location = self.locations.get(&checkpoint).ok_or_else(|| {
+            Error::internal("a checkpoint is written that was never begun").with("checkpoint", checkpoint)
+        })?;
         let metadata = merge(checkpoint, acknowledgements);
         let completed = location.write_metadata(&metadata.write(MetadataVersion::V3)?)?;
         self.locations.remove(&checkpoint);

@@ -35,19 +35,20 @@ impl Link {
         let (outgoing, incoming) = (Rc::clone(&shared), Rc::clone(&shared));
         let activator = worker.dataflow::<u64, _, _>(move |scope| {
             let mut activator = None;
-            let stream = source::<_, CapacityContainerBuilder<Vec<Envelope>>, _, _>(scope, "ControlOut", |capability, info| {
-                activator = Some(scope.activator_for(info.address));
-                // The time of control messages stands still: their order is all that matters.
-                let mut capability = Some(capability);
-                move |output| {
-                    if let Some(capability) = &capability {
-                        output.session(capability).give_iterator(outgoing.outbox.borrow_mut().drain(..));
+            let stream =
+                source::<_, CapacityContainerBuilder<Vec<Envelope>>, _, _>(scope, "ControlOut", |capability, info| {
+                    activator = Some(scope.activator_for(info.address));
+                    // The time of control messages stands still: their order is all that matters.
+                    let mut capability = Some(capability);
+                    move |output| {
+                        if let Some(capability) = &capability {
+                            output.session(capability).give_iterator(outgoing.outbox.borrow_mut().drain(..));
+                        }
+                        if outgoing.is_closed.get() {
+                            capability = None;
+                        }
                     }
-                    if outgoing.is_closed.get() {
-                        capability = None;
-                    }
-                }
-            });
+                });
             stream.sink(Exchange::new(|envelope: &Envelope| u64::from(envelope.to)), "ControlIn", move |(input, _)| {
                 input.for_each(|_, envelopes| incoming.deliver(envelopes));
             });

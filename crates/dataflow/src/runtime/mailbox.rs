@@ -182,7 +182,12 @@ impl Mailbox {
         let Some(cancel) = self.collecting.borrow().get(&checkpoint).map(|c| c.cancel.clone()) else {
             return;
         };
-        let uid = self.operators.borrow().get(operator).map(|operator| Arc::clone(&operator.uid)).unwrap_or_else(|| "".into());
+        let uid = self
+            .operators
+            .borrow()
+            .get(operator)
+            .map(|operator| Arc::clone(&operator.uid))
+            .unwrap_or_else(|| "".into());
         match frozen {
             Ok(frozen) => {
                 let (reply, worker) = (self.replies.0.clone(), thread::current());
@@ -304,7 +309,9 @@ impl Mailbox {
                 state,
             }),
             Err(error) => {
-                self.collecting.borrow_mut().insert(checkpoint, Collecting { cancel: collecting.cancel, states: Vec::new() });
+                self.collecting
+                    .borrow_mut()
+                    .insert(checkpoint, Collecting { cancel: collecting.cancel, states: Vec::new() });
                 self.decline(checkpoint, &error);
             }
         }

@@ -39,6 +39,8 @@ pub(crate) enum Report {
     Stop,
     /// All sinks of the worker have committed the final checkpoint.
     Committed { worker: u32 },
+    /// The attempt failed in another process.
+    Failed { reason: String },
 }
 
 /// From the coordinator to all workers.
@@ -53,7 +55,18 @@ pub(crate) enum Order {
     /// Forget this checkpoint.
     Abort { checkpoint: u64 },
     /// The final checkpoint is committed everywhere: let go.
-    End,
+    End(Ending),
+    /// The attempt failed in some process: leave.
+    Leave { reason: String },
+}
+
+/// How an attempt ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ending {
+    /// All input was read.
+    Finished,
+    /// Somebody asked for it.
+    Stopped,
 }
 
 /// How an attempt begins.

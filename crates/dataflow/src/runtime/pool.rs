@@ -55,7 +55,9 @@ impl SnapshotPool {
         for index in 0..threads {
             let (receiver, open) = (receiver.clone(), Arc::clone(open));
             let thread = thread::Builder::new().name(format!("snapshot-{index}")).spawn(move || run(&receiver, &open));
-            pool.threads.push(thread.map_err(|error| Error::storage("a background thread could not be started").because(error))?);
+            pool.threads.push(
+                thread.map_err(|error| Error::storage("a background thread could not be started").because(error))?,
+            );
         }
         Ok(pool)
     }

@@ -2,19 +2,20 @@
 
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use highwater_backends::KeyedStore;
 use highwater_checkpoint::{CheckpointMetadata, CheckpointStorage, SnapshotOpener, StateOpener};
-use highwater_types::{MaxParallelism, Result};
+use highwater_types::{Error, MaxParallelism, Result};
 use timely::dataflow::operators::probe::Handle as Probe;
 use timely::worker::Worker;
 
 use super::attempt::{Attempt, catch, lock};
-use super::driver::Driver;
+use super::driver::{Driver, failed_elsewhere};
 use super::link::Link;
 use super::mailbox::Mailbox;
-use super::message::{Opening, Order, Report, Restore};
+use super::message::{Ending, Opening, Order, Report, Restore};
 use super::pool::Job;
 use super::time::Time;
 use crate::graph::{Build, Runtime, Setup, StreamEnvironment};
@@ -39,7 +40,14 @@ pub(crate) struct WorkerSetup {
     pub(crate) first_worker: usize,
     /// The coordinator, in the process of worker 0. Taken by worker 0, put back when it leaves.
     pub(crate) driver: Mutex<Option<Driver>>,
+    /// Whether other processes take part.
+    pub(crate) is_cluster: bool,
+    /// How the attempt ended; none as long as it has not come to its end.
+    pub(crate) ending: Mutex<Option<Ending>>,
 }
+
+/// A failing process goes on for this long, so that the others hear of it.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Runs one worker until its dataflows are complete or the attempt is cancelled.
 pub(crate) fn run(worker: &mut Worker, setup: &WorkerSetup) {
@@ -50,7 +58,11 @@ pub(crate) fn run(worker: &mut Worker, setup: &WorkerSetup) {
     }
     // Nothing is left after a good end. After a failure state and user code are dropped here, on their thread.
     for dataflow in worker.installed_dataflows() {
-        if let Err(error) = catch(|| Ok(worker.drop_dataflow(dataflow))) {
+        let dropped = catch(|| {
+            worker.drop_dataflow(dataflow);
+            Ok(())
+        });
+        if let Err(error) = dropped {
             setup.attempt.fail(error);
         }
     }
@@ -63,6 +75,8 @@ struct WorkerLoop<'a> {
     data: Option<DataDataflow>,
     driver: Option<Driver>,
     has_reported_stop: bool,
+    /// Whether the failure is known elsewhere.
+    has_reported_failure: bool,
 }
 
 /// The data dataflow while it runs.
@@ -78,10 +92,18 @@ impl<'a> WorkerLoop<'a> {
     fn new(worker: &'a mut Worker, setup: &'a WorkerSetup) -> Self {
         let link = Link::build(worker);
         let driver = if worker.index() == 0 { lock(&setup.driver).take() } else { None };
-        Self { worker, setup, link, data: None, driver, has_reported_stop: false }
+        Self { worker, setup, link, data: None, driver, has_reported_stop: false, has_reported_failure: false }
     }
 
     fn run(mut self) -> Result<()> {
+        if let Err(error) = self.work() {
+            self.setup.attempt.fail(error);
+        }
+        self.say_farewell();
+        Ok(())
+    }
+
+    fn work(&mut self) -> Result<()> {
         while !self.setup.attempt.is_cancelled() {
             let pause = self.driver.as_mut().and_then(|driver| driver.step(&self.link));
             self.report_stop();
@@ -100,6 +122,20 @@ impl<'a> WorkerLoop<'a> {
         Ok(())
     }
 
+    /// Tells the other processes of a failure: through the coordinator, who tells everybody.
+    fn say_farewell(&mut self) {
+        let Some(reason) = self.setup.attempt.failure_text().filter(|_| self.setup.is_cluster) else { return };
+        if self.driver.is_some() {
+            self.link.order(&Order::Leave { reason });
+        } else if self.worker.index() == self.setup.first_worker && !self.has_reported_failure {
+            self.link.report(Report::Failed { reason });
+        }
+        let deadline = Instant::now() + FAREWELL;
+        while Instant::now() < deadline {
+            self.worker.step_or_park(Some(FAREWELL / 50));
+        }
+    }
+
     /// One worker of each process passes the request on.
     fn report_stop(&mut self) {
         let is_first = self.worker.index() == self.setup.first_worker;
@@ -110,17 +146,23 @@ impl<'a> WorkerLoop<'a> {
     }
 
     fn obey(&mut self, order: Order) -> Result<()> {
-        if let Order::Open(opening) = order {
-            self.data = Some(self.open(opening)?);
-            return Ok(());
-        }
-        if let Some(data) = &self.data {
-            match order {
-                Order::Open(_) => {}
-                Order::Begin { checkpoint, is_final } => data.mailbox.begin(checkpoint, is_final),
-                Order::Complete { checkpoint, is_final } => data.mailbox.complete(checkpoint, is_final),
-                Order::Abort { checkpoint } => data.mailbox.abort(checkpoint),
-                Order::End => data.mailbox.end(),
+        match (order, &self.data) {
+            (Order::Open(opening), _) => self.data = Some(self.open(opening)?),
+            (Order::Begin { checkpoint, is_final }, Some(data)) => data.mailbox.begin(checkpoint, is_final),
+            (Order::Complete { checkpoint, is_final }, Some(data)) => data.mailbox.complete(checkpoint, is_final),
+            (Order::Abort { checkpoint }, Some(data)) => data.mailbox.abort(checkpoint),
+            (Order::End(ending), Some(data)) => {
+                *lock(&self.setup.ending) = Some(ending);
+                data.mailbox.end();
+            }
+            (Order::Leave { reason }, _) => {
+                self.has_reported_failure = true;
+                return Err(failed_elsewhere(&reason));
+            }
+            (order, None) => {
+                return Err(
+                    Error::internal("an order came before the job was opened").with("order", format_args!("{order:?}"))
+                );
             }
         }
         Ok(())
@@ -164,7 +206,8 @@ impl<'a> WorkerLoop<'a> {
 
     /// After the last order this end of the control dataflow closes, and with it the worker's part in the job.
     fn close_when_done(&mut self) {
-        let is_over = |data: &DataDataflow| data.mailbox.is_ending() && !self.worker.installed_dataflows().contains(&data.index);
+        let is_over =
+            |data: &DataDataflow| data.mailbox.is_ending() && !self.worker.installed_dataflows().contains(&data.index);
         if self.data.as_ref().is_some_and(is_over) {
             self.data = None;
             self.link.close();

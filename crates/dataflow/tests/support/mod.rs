@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highwater_backends::{FsStateBackend, RestartStrategy};
-use highwater_dataflow::{
-    Collector, DataStream, ExecutionConfig, GeneratorSource, Sink, SinkContext, SinkWriter,
-};
+use highwater_dataflow::{Collector, DataStream, ExecutionConfig, GeneratorSource, Sink, SinkContext, SinkWriter};
 use highwater_state::{ListStateDescriptor, OperatorListState, ValueStateDescriptor};
 use highwater_types::Result;
 
@@ -137,7 +135,11 @@ pub(crate) fn count<'s>(stream: DataStream<'s, i64>, uid: &str) -> DataStream<'s
 }
 
 /// A source of `records` numbers below `keys`.
-pub(crate) fn numbers(records: u64, keys: u64, rate: Option<f64>) -> GeneratorSource<impl Fn(u64) -> i64 + Send + Sync + 'static> {
+pub(crate) fn numbers(
+    records: u64,
+    keys: u64,
+    rate: Option<f64>,
+) -> GeneratorSource<impl Fn(u64) -> i64 + Send + Sync + 'static> {
     let source = GeneratorSource::new(move |index| (index.wrapping_mul(0x9E37_79B9) % keys) as i64).count(records);
     match rate {
         Some(rate) => source.rate(rate),
