@@ -148,8 +148,15 @@ impl FileWriter for LocalWriter {
     }
 }
 
-/// The operating system releases the lock when the file is closed, also by the end of the process.
+/// The operating system releases the lock with the last copy of the open file, at the latest when the process ends.
 #[derive(Debug)]
-struct LocalLock(#[expect(dead_code, reason = "held for its lock")] File);
+struct LocalLock(File);
 
 impl FileLock for LocalLock {}
+
+impl Drop for LocalLock {
+    /// A child process being started may hold a copy of the open file for a moment, so closing it is not enough.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}

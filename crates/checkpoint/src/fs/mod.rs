@@ -196,7 +196,11 @@ pub(crate) fn file_error(action: &str, path: &StoragePath, error: io::Error) -> 
     Error::storage(format!("cannot {action}{cure}")).with("file", path).because(error)
 }
 
-/// Creates a directory whose name, and that of every directory above it, survives a crash.
+/// Creates a directory, and whatever is missing above it, so that their names survive a crash: the parent of each is
+/// synced, up to the root. A directory that exists already is synced as far as permissions allow.
+///
+/// # Errors
+/// [`Storage`](highwater_types::ErrorKind::Storage), naming the directory.
 pub fn create_dir_durable(fs: &dyn FileSystem, dir: &StoragePath) -> Result<()> {
     let ancestors: Vec<StoragePath> = std::iter::successors(Some(dir.clone()), StoragePath::parent).collect();
     let mut created = Vec::new();
