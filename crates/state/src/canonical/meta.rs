@@ -292,7 +292,8 @@ impl StateMeta {
             return Err(Error::internal("two different states were compared").with("found", &new.name));
         }
         match (self.kind, new.kind) {
-            (StateKind::KeyValue(old), StateKind::KeyValue(kind)) => {
+            (StateKind::KeyValue(old), StateKind::KeyValue(kind))
+            | (StateKind::KeyValueV2(old), StateKind::KeyValueV2(kind)) => {
                 self.unchanged(new, NAMESPACE, "the new namespace serializer must be compatible")?;
                 if old != kind && old != KeyedKind::Unknown && kind != KeyedKind::Unknown {
                     return Err(differ("Incompatible key/value state types", old, kind));

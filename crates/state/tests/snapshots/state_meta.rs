@@ -60,6 +60,10 @@ fn what_is_read_is_written_back() {
     let mut written = Vec::new();
     meta.write(&mut written).unwrap();
     assert_eq!(written, bytes);
+    // It fits itself, as one subtask's state fits another's, but not the state of the plain API.
+    assert_eq!(meta.check_compatible(&meta, "op").unwrap(), Compatibility::AsIs);
+    let error = meta.check_compatible(&keyed(KeyedKind::Map, snapshot::<i64>()), "op").unwrap_err();
+    assert_eq!(error.value("expected"), Some("MAP of the asynchronous state API"));
 }
 
 #[test]
