@@ -37,7 +37,11 @@ use signal_hook::flag;
 
 /// Count words in text files, exactly once.
 #[derive(Parser)]
-#[command(name = "word_count", after_help = "Exit codes: 0 finished, 1 failed, 2 wrong settings, 130 interrupted.")]
+#[command(
+    name = "word_count",
+    args_override_self = true,
+    after_help = "Exit codes: 0 finished, 1 failed, 2 wrong settings, 130 interrupted."
+)]
 struct Options {
     /// Files and directories to read [default: the *.md and *.rs files of this repository, outside target]
     paths: Vec<PathBuf>,

@@ -11,14 +11,18 @@
     reason = "a failed assumption should stop the test, in helpers too"
 )]
 
+mod support;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
+
+use support::{committed_files, example};
 
 const KILLS: usize = 30;
 const LINES_PER_SECOND: u64 = 4_000;
@@ -210,24 +214,6 @@ impl Story {
     fn said(&self) -> String {
         fs::read_to_string(self.directory.join("stderr")).unwrap()
     }
-}
-
-fn committed_files(output: &Path) -> Vec<(String, String)> {
-    let Ok(entries) = fs::read_dir(output) else { return Vec::new() };
-    entries
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
-        .filter(|(name, _)| name.starts_with("part-"))
-        .map(|(name, path)| (name, fs::read_to_string(path).unwrap()))
-        .collect()
-}
-
-/// The program that cargo built beside this test.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("examples").join(name);
-    assert!(program.exists(), "{} is missing: run `cargo build -p highwater --examples`", program.display());
-    program
 }
 
 /// Sebastiano Vigna's generator: small, good enough, and the same everywhere.

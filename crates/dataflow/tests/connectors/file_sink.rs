@@ -232,6 +232,20 @@ fn a_listed_file_that_is_gone_or_changed_is_an_error() {
 }
 
 #[test]
+fn a_crash_in_the_middle_of_a_rename_that_left_both_names_is_put_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = open(&dir, "1", 1, None);
+    write(&mut run, &["a"]);
+    let snapshot = run.prepare(1).unwrap();
+    let (pending, committed) = (".part-00112233-out-0-1-1", "part-00112233-out-0-1-1-1");
+    fs::hard_link(dir.path().join(pending), dir.path().join(committed)).unwrap();
+    let restored = open(&dir, "2", 2, Some((1, &snapshot)));
+    assert_eq!(committed_lines(&dir), ["a"]);
+    assert!(files(dir.path()).1.is_empty());
+    drop(restored);
+}
+
+#[test]
 fn a_job_that_moves_to_another_directory_commits_where_the_files_are() {
     let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut run = open(&old, "1", 1, None);

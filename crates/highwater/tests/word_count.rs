@@ -1,0 +1,208 @@
+//! The program `word_count` as its user meets it: interrupts, fresh starts, exit codes, two at a time.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption should stop the test, in helpers too")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{committed_files, example};
+use tempfile::TempDir;
+
+/// A directory with some text, checkpoints and results.
+struct Place(TempDir);
+
+const LINES: usize = 3_000;
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let text: String = (0..LINES).map(|i| format!("line {} of many\n", i % 100)).collect();
+        fs::write(dir.path().join("text"), text).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(example("word_count"));
+        let checkpoints = format!("--checkpoint-dir=file://{}", self.path("checkpoints").display());
+        command.args([&checkpoints, "--checkpoint-interval=20ms"]).arg("--output").arg(self.path("output"));
+        command.args(arguments).arg(self.path("text")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        told(self.command(arguments).output().unwrap())
+    }
+
+    /// Starts a run that would take half a minute, and waits until something is committed.
+    fn start_slow(&self) -> Child {
+        let child = self.command(&["--rate=200", "--workers=2"]).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while committed_files(&self.path("output")).is_empty() {
+            assert!(Instant::now() < deadline, "nothing was committed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child
+    }
+
+    fn lines(&self) -> BTreeMap<String, usize> {
+        let mut lines = BTreeMap::new();
+        for (_, text) in committed_files(&self.path("output")) {
+            text.lines().for_each(|line| *lines.entry(line.to_owned()).or_default() += 1);
+        }
+        lines
+    }
+
+    fn assert_complete(&self) {
+        let lines = self.lines();
+        assert_eq!(lines.len(), 4 * LINES, "four words in every line, each with a count of its own");
+        assert!(lines.values().all(|&times| times == 1));
+        assert!(lines.contains_key(&format!("many\t{LINES}")) && lines.contains_key("99\t30"));
+    }
+}
+
+fn told(output: Output) -> (Option<i32>, String, String) {
+    (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn interrupt(child: &Child) {
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+}
+
+#[test]
+fn an_interrupt_ends_the_job_after_a_checkpoint_and_the_same_command_goes_on() {
+    let place = Place::new();
+    let child = place.start_slow();
+    interrupt(&child);
+    let (code, _, stderr) = told(child.wait_with_output().unwrap());
+    assert_eq!(code, Some(130), "{stderr}");
+    assert!(stderr.contains("stopped after a checkpoint"), "{stderr}");
+    let before = place.lines().len();
+    assert!(0 < before && before < 4 * LINES, "{before} lines; {stderr}");
+    let names: Vec<String> = committed_files(&place.path("output")).into_iter().map(|(name, _)| name).collect();
+
+    let (code, stdout, stderr) = place.run(&["--workers=3"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("restored from checkpoint"), "{stderr}");
+    assert!(stdout.contains(&format!("{} occurrences of 103 words", "12,000")), "{stdout}");
+    place.assert_complete();
+    let now: Vec<String> = committed_files(&place.path("output")).into_iter().map(|(name, _)| name).collect();
+    assert!(names.iter().all(|name| now.contains(name)));
+}
+
+#[test]
+fn a_finished_job_says_so_and_fresh_runs_it_again_touching_only_its_own_files() {
+    let place = Place::new();
+    assert_eq!(place.run(&[]).0, Some(0));
+    place.assert_complete();
+    fs::write(place.path("output/notes.txt"), "mine").unwrap();
+    fs::write(place.path("checkpoints/notes.txt"), "mine").unwrap();
+
+    let (code, _, stderr) = place.run(&[]);
+    assert_eq!(code, Some(0));
+    assert!(stderr.contains("has finished in an earlier run"), "{stderr}");
+
+    let (code, _, stderr) = place.run(&["--restore=none"]);
+    assert_eq!(code, Some(1), "the results are still there");
+    assert!(stderr.contains("output directory holds committed files"), "{stderr}");
+    place.assert_complete();
+
+    let (code, _, stderr) = place.run(&["--fresh"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("clearing the checkpoints in") && stderr.contains("started afresh"), "{stderr}");
+    place.assert_complete();
+    for notes in ["output/notes.txt", "checkpoints/notes.txt"] {
+        assert_eq!(fs::read_to_string(place.path(notes)).unwrap(), "mine");
+    }
+}
+
+#[test]
+fn two_processes_on_one_directory_are_refused_and_the_first_goes_on() {
+    let place = Place::new();
+    let first = place.start_slow();
+    for arguments in [&["--workers=1"][..], &["--fresh"]] {
+        let (code, _, stderr) = place.run(arguments);
+        assert_eq!(code, Some(1));
+        assert!(stderr.contains("another process uses this directory"), "{stderr}");
+        assert!(stderr.contains(&format!("held by process: {}", first.id())), "{stderr}");
+    }
+    interrupt(&first);
+    let (code, _, stderr) = told(first.wait_with_output().unwrap());
+    assert_eq!(code, Some(130), "{stderr}");
+    assert_eq!(place.run(&[]).0, Some(0));
+    place.assert_complete();
+}
+
+#[test]
+fn a_pointer_older_than_what_is_committed_is_refused_and_names_the_files() {
+    let place = Place::new();
+    let child = place.start_slow();
+    std::thread::sleep(Duration::from_millis(300));
+    interrupt(&child);
+    let (code, _, stderr) = told(child.wait_with_output().unwrap());
+    assert_eq!(code, Some(130), "{stderr}");
+    // Kept as by a copy: the job itself keeps the newest three.
+    let job = fs::read_dir(place.path("checkpoints")).unwrap().next().unwrap().unwrap().path();
+    let ids = fs::read_dir(job).unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let id: u64 = path.file_name()?.to_str()?.strip_prefix("chk-")?.parse().ok()?;
+        Some((id, path))
+    });
+    let (_, oldest) = ids.min().unwrap();
+    let before = place.lines();
+    let (code, _, stderr) = place.run(&["--restore", oldest.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("committed after the checkpoint") && stderr.contains("files: part-"), "{stderr}");
+    assert_eq!(place.lines(), before);
+    assert_eq!(place.run(&[]).0, Some(0), "and the latest still goes on");
+    place.assert_complete();
+}
+
+#[test]
+fn every_backend_counts_the_same() {
+    for backend in ["fs", "memory", "hashmap", "ordered-map"] {
+        let place = Place::new();
+        let (code, _, stderr) = place.run(&["--state-backend", backend, "--workers=2"]);
+        assert_eq!(code, Some(0), "{backend}: {stderr}");
+        place.assert_complete();
+    }
+}
+
+#[test]
+fn mistakes_end_with_2_and_name_the_value() {
+    let place = Place::new();
+    for (arguments, named) in [
+        (&["--state-backend=rocks"][..], "rocks"),
+        (&["--workers=0"], "workers: 0"),
+        (&["--rate=0"], "rate"),
+        (&["--checkpoint-interval=soon"], "soon"),
+        (&["--checkpoint-dir=file://var/x"], "file:///var/x"),
+        (&["/no/such/input"], "/no/such/input"),
+        (&["--restore=/no/such/checkpoint"], "/no/such/checkpoint"),
+        (&["--keep=0"], "0"),
+        (&["--nonsense"], "--nonsense"),
+    ] {
+        let (code, _, stderr) = place.run(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(named), "{arguments:?}: {stderr}");
+        assert!(!place.path("output").exists() || committed_files(&place.path("output")).is_empty());
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_ends_the_job_with_file_and_offset() {
+    let place = Place::new();
+    fs::write(place.path("text"), b"fine\nna\xefve\n").unwrap();
+    let (code, _, stderr) = place.run(&[]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("not UTF-8") && stderr.contains("text, offset: 7"), "{stderr}");
+}
