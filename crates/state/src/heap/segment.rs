@@ -126,6 +126,13 @@ impl<T> Segment<T> {
         groups.get_mut(group)?.get_mut(slot)
     }
 
+    /// An empty segment with room for about `entries` without growing.
+    pub(super) fn with_capacity(entries: usize) -> Self {
+        // A little more than the average of a table's segments holds, at most five sixths full.
+        let slots = (entries + entries / 8 + 16) * 6 / 5;
+        Self { groups: Some(empty_groups(slots.div_ceil(SLOTS))), len: 0 }
+    }
+
     /// Adds an entry that is known to be absent.
     ///
     /// # Safety

@@ -59,6 +59,9 @@ impl<N> Deref for Scope<'_, N> {
 
 /// How the cells of one kind of state go into the canonical stream and come back.
 pub(super) trait CellFormat<C>: Clone + Send + 'static {
+    /// Whether every cell is one entry of the stream.
+    const ONE_ENTRY_EACH: bool = true;
+
     /// Writes the entries of one cell; `scope` appends key and namespace.
     fn write(
         &self,
@@ -296,6 +299,9 @@ where
         let hasher = self.context.hasher();
         let table = tables.get_mut(self.index(group)).ok_or_else(no_table)?;
         let Layout { keys, key, namespace, cells } = &self.layout;
+        if F::ONE_ENTRY_EACH {
+            table.reserve(entries.len());
+        }
         for (composite, value) in entries.iter() {
             let split = keys.split(composite, &**key, &**namespace)?;
             let hash = hash_of(hasher, hasher.hash_one(&split.key), &split.namespace);

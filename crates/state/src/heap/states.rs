@@ -296,6 +296,8 @@ impl<UK, UV> Clone for MapFormat<UK, UV> {
 }
 
 impl<UK: MapKey, UV: StateValue> CellFormat<Map<UK, UV>> for MapFormat<UK, UV> {
+    const ONE_ENTRY_EACH: bool = false;
+
     fn write(
         &self,
         state_id: u16,

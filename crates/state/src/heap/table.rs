@@ -106,6 +106,19 @@ impl<T: Clone> Table<T> {
         unsafe { slot.segment.insert_owned(hash, entry, rehash) }
     }
 
+    /// Makes room for this many entries in a table that is still empty, so that a restore neither splits nor grows
+    /// segments.
+    pub(super) fn reserve(&mut self, entries: usize) {
+        if self.len > 0 || entries <= SEGMENT_ENTRIES {
+            return;
+        }
+        // Only with a power of two have all segments the same share.
+        let segments = entries.div_ceil(SEGMENT_ENTRIES).next_power_of_two();
+        let slot = || Slot { segment: Segment::with_capacity(entries / segments), epoch: 0 };
+        self.directory = std::iter::repeat_with(slot).take(segments).collect();
+        (self.segments, self.mask) = (segments, mask_of(segments));
+    }
+
     /// Takes an entry out.
     pub(super) fn remove(&mut self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<T> {
         // A miss must not copy a shared segment.
