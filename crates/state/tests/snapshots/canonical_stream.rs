@@ -272,6 +272,14 @@ fn handles_that_do_not_fit_their_stream_are_corrupt() {
     assert_eq!((e.value("expected"), e.value("found")), (Some("2"), Some("1")));
     assert_eq!((e.value("key group"), e.value("state")), (Some("2"), Some("v")));
     assert_eq!(e.value("offset"), Some("371"));
+    // A stream with a stray byte between the header and the first key group.
+    let e = error(&|h| {
+        let mut bytes = example();
+        bytes.insert(365, 0);
+        (h.offsets[1], h.data) = (366, inline(&bytes));
+    });
+    assert!(e.message().contains("does not begin where the header ends"), "{e}");
+    assert_eq!((e.value("expected"), e.value("found")), (Some("365"), Some("366")));
     // Two key groups that share a block would each read a part.
     error(&|h| h.offsets = vec![0, 365, 370, 0]);
 }
