@@ -10,14 +10,15 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod descriptor;
+mod encoding;
 mod heap;
 mod keyed;
 mod operator;
 mod redistribution;
 
 pub use bytes::{
-    ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, LIST_DELIMITER, ReferenceStore,
-    ReferenceStoreFactory, VisitEntry, Write, WriteBatch,
+    ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, ReferenceStore, ReferenceStoreFactory,
+    VisitEntry, Write, WriteBatch,
 };
 pub use canonical::{
     CanonicalReader, CanonicalWriter, KeyGroupBlock, KeyedHeader, KeyedKind, Run, RunEntries, StateKind, StateMeta,
@@ -27,6 +28,7 @@ pub use descriptor::{
     AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
 };
+pub use encoding::LIST_DELIMITER;
 pub use heap::MapKey;
 pub use keyed::{
     AggregatingState, KeyedBackend, KeyedBackendBuilder, KeyedSnapshot, ListState, MapState, Namespace, ReducingState,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use highwater_types::{Error, Key, KeyGroup, Result, ResultExt, SerializerRef, TypeSerializer};
 
 use super::column::{Shared, StateColumn};
-use super::composite_key::{KeyLayout, push_key_group};
 use super::folding::{Aggregate, ByteFoldingState, Reduce};
 use super::list::ByteListState;
 use super::map::ByteMapState;
@@ -20,6 +19,7 @@ use crate::descriptor::{
     AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
 };
+use crate::encoding::{KeyLayout, push_key_group};
 use crate::keyed::{
     AggregatingOps, FrozenState, KeyContext, ListOps, MapOps, Namespace, ReducingOps, StateValue, ValueOps,
 };

@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use highwater_types::{ByteReader, Error, Key, Result, ResultExt, SerializerRef, TypeSerializer};
+use highwater_types::{Error, Key, Result, ResultExt, SerializerRef, TypeSerializer};
 
-use super::composite_key::KeyLayout;
 use super::{ByteStore, ColumnId, VisitEntry};
+use crate::encoding::{KeyLayout, decode};
 use crate::keyed::{KeyContext, Namespace};
 
 /// What all states of one backend share: the store, and the current key in serialized form.
@@ -254,21 +254,6 @@ impl<K: Key, N: Namespace> StateColumn<K, N> {
         )
         .with("state", &self.name)
     }
-}
-
-/// Decodes one value that takes all of `bytes`.
-#[inline]
-pub(crate) fn decode<V: 'static>(bytes: &[u8], serializer: &dyn TypeSerializer<V>) -> Result<V> {
-    let mut reader = ByteReader::new(bytes);
-    let value = serializer.deserialize(&mut reader)?;
-    if reader.is_empty() { Ok(value) } else { Err(left_over(&reader)) }
-}
-
-#[cold]
-pub(super) fn left_over(reader: &ByteReader<'_>) -> Error {
-    Error::corrupt("bytes are left over behind a value")
-        .with("offset", reader.position())
-        .with("found", format_args!("{} bytes", reader.remaining()))
 }
 
 #[cold]

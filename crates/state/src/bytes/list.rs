@@ -1,9 +1,10 @@
 //! List state over a byte store: the elements of a list joined by `,`, so that adding one is an append without a read.
 
-use highwater_types::{ByteReader, Error, Key, Result, ResultExt, SerializerRef, TypeSerializer};
+use highwater_types::{Key, Result, ResultExt, SerializerRef};
 
+use super::WriteBatch;
 use super::column::StateColumn;
-use super::{LIST_DELIMITER, WriteBatch};
+use crate::encoding::{LIST_DELIMITER, for_each_element};
 use crate::keyed::{ListOps, Namespace, StateValue};
 
 pub(super) struct ByteListState<K, N, T> {
@@ -37,28 +38,6 @@ impl<K: Key, N: Namespace, T: StateValue> ByteListState<K, N, T> {
         })?;
         Ok(found.is_some())
     }
-}
-
-/// Decodes the elements one by one. The delimiter is not escaped: only the element's own decoder knows where it ends.
-pub(crate) fn for_each_element<T: 'static>(
-    bytes: &[u8],
-    serializer: &dyn TypeSerializer<T>,
-    mut visit: impl FnMut(T) -> Result<()>,
-) -> Result<()> {
-    let mut reader = ByteReader::new(bytes);
-    visit(serializer.deserialize(&mut reader)?)?;
-    while !reader.is_empty() {
-        let offset = reader.position();
-        let found = reader.read_u8()?;
-        if found != LIST_DELIMITER {
-            return Err(Error::corrupt("the elements of a list are not joined by a comma")
-                .with("offset", offset)
-                .with("expected", format_args!("{LIST_DELIMITER:#04x}"))
-                .with("found", format_args!("{found:#04x}")));
-        }
-        visit(serializer.deserialize(&mut reader)?)?;
-    }
-    Ok(())
 }
 
 impl<K: Key, N: Namespace, T: StateValue> ListOps<T, N> for ByteListState<K, N, T> {

@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use highwater_types::{ByteReader, Key, Result, ResultExt, SerializerRef, TypeSerializer};
+use highwater_types::{Key, Result, ResultExt, SerializerRef};
 
 use super::WriteBatch;
-use super::column::{Access, StateColumn, decode, left_over};
+use super::column::{Access, StateColumn};
+use crate::encoding::{decode, decode_flagged};
 use crate::keyed::{MapOps, Namespace, StateValue};
 
 /// Most entries of a page of an iteration, as in Flink's `RocksDBMapState`.
@@ -37,7 +38,7 @@ impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> ByteMapState<K, N, UK
 
     #[inline]
     fn read(&self, key: &[u8]) -> Result<Option<UV>> {
-        self.column.read(key, |bytes| decode_value(bytes, &*self.value))
+        self.column.read(key, |bytes| decode_flagged(bytes, &*self.value))
     }
 
     /// Gathers the entries of the current key and namespace page by page. The store is not borrowed while `visit` runs,
@@ -61,7 +62,7 @@ impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> ByteMapState<K, N, UK
         page.iter()
             .try_for_each(|(key, value)| {
                 let map_key = decode(key.get(page.scope..).unwrap_or_default(), &*self.key)?;
-                visit(key, value, map_key, decode_value(value, &*self.value)?)
+                visit(key, value, map_key, decode_flagged(value, &*self.value)?)
             })
             .with("state", self.column.name())
     }
@@ -113,14 +114,6 @@ impl Page {
             (key, value)
         })
     }
-}
-
-pub(crate) fn decode_value<V: 'static>(bytes: &[u8], serializer: &dyn TypeSerializer<V>) -> Result<V> {
-    let mut reader = ByteReader::new(bytes);
-    let value = serializer.deserialize_flagged(&mut reader)?;
-    // Some writers let bytes follow the flag of a null.
-    let is_null = bytes.first().is_some_and(|flag| *flag != 0);
-    if is_null || reader.is_empty() { Ok(value) } else { Err(left_over(&reader)) }
 }
 
 impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> MapOps<UK, UV, N> for ByteMapState<K, N, UK, UV> {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use highwater_types::{Error, Result};
 
-use super::{ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, LIST_DELIMITER, VisitEntry};
+use super::{ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, VisitEntry};
+use crate::LIST_DELIMITER;
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -6,9 +6,6 @@ use highwater_types::Result;
 
 use super::WriteBatch;
 
-/// The byte [`append`](ByteStore::append) puts between two operands: `,`, as in Flink's `StringAppendTESTOperator`.
-pub const LIST_DELIMITER: u8 = b',';
-
 /// A column of a [`ByteStore`], handed out by [`ByteStore::column`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ColumnId(u32);
@@ -108,7 +105,7 @@ pub trait ByteStore {
     /// Removes `key`; a missing one is nothing.
     fn delete(&mut self, column: ColumnId, key: &[u8]) -> Result<()>;
 
-    /// Appends `elements` to the value under `key`: the old value, [`LIST_DELIMITER`], `elements`; without an old value
+    /// Appends `elements` to the value under `key`: the old value, [`LIST_DELIMITER`](crate::LIST_DELIMITER), `elements`; without an old value
     /// just `elements`. An empty old value is a value.
     ///
     /// List state appends without reading; a store should not read either (RocksDB: `merge` with its own

@@ -12,7 +12,8 @@ use highwater_types::{Error, Key, KeyGroup, KeyGroupRange, Result, ResultExt, Se
 
 use super::table::{Frozen, Table};
 use crate::canonical::{CanonicalWriter, RunEntries};
-use crate::keyed::{FrozenState, KeyContext, KeyLayout, Namespace};
+use crate::encoding::KeyLayout;
+use crate::keyed::{FrozenState, KeyContext, Namespace};
 
 /// An entry of the table of one key group.
 #[derive(Clone)]
@@ -257,8 +258,10 @@ impl<K: Key, N: Namespace, C: Clone + Send + Sync + 'static, F: CellFormat<C>> H
 
     #[cold]
     fn nested(&self) -> Error {
-        Error::program("a state cannot be used inside a closure that was given to the same state: read or collect first")
-            .with("state", &self.name)
+        Error::program(
+            "a state cannot be used inside a closure that was given to the same state: read or collect first",
+        )
+        .with("state", &self.name)
     }
 }
 

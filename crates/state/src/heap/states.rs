@@ -10,9 +10,9 @@ use super::cell::ValueCell;
 use super::list::List;
 use super::map::Map;
 use super::state::{CellFormat, HeapState};
-use crate::bytes::{LIST_DELIMITER, decode_map_value, decode_value, for_each_element};
 use crate::canonical::CanonicalWriter;
 use crate::descriptor::{AggregateFunction, ReduceRef};
+use crate::encoding::{LIST_DELIMITER, decode, decode_flagged, for_each_element};
 use crate::keyed::{AggregatingOps, ListOps, MapOps, Namespace, ReducingOps, StateValue, ValueOps};
 
 /// Cells of one value each, serialized as it is: value, reducing and aggregating state.
@@ -47,7 +47,7 @@ impl<V: StateValue, C: ValueCell<V>> CellFormat<C> for ValueFormat<V, C> {
 
     #[inline]
     fn read(&self, _: &[u8], value: &[u8], cell: Option<&mut C>) -> Result<Option<C>> {
-        let value = decode_value(value, &*self.serializer)?;
+        let value = decode(value, &*self.serializer)?;
         match cell {
             Some(cell) => cell.set(value),
             None => return Ok(Some(C::new(value))),
@@ -315,8 +315,8 @@ impl<UK: MapKey, UV: StateValue> CellFormat<Map<UK, UV>> for MapFormat<UK, UV> {
     }
 
     fn read(&self, map_key: &[u8], value: &[u8], map: Option<&mut Map<UK, UV>>) -> Result<Option<Map<UK, UV>>> {
-        let key = decode_value(map_key, &*self.key)?;
-        let value = decode_map_value(value, &*self.value)?;
+        let key = decode(map_key, &*self.key)?;
+        let value = decode_flagged(value, &*self.value)?;
         let mut fresh = None;
         map.unwrap_or_else(|| fresh.insert(Map::new())).put(&self.hasher, key, value);
         Ok(fresh)
@@ -393,9 +393,11 @@ impl<K: Key, N: Namespace, UK: MapKey, UV: StateValue> MapOps<UK, UV, N>
     fn modify(&self, key: UK, initial: &mut dyn FnMut() -> UV, change: &mut dyn FnMut(&mut UV)) -> Result<()> {
         let cells = self.cells();
         let argument: ModifyMap<'_, UK, UV> = (key, initial, change);
-        self.upsert(argument, |map, argument| cells.modify(map, argument), |argument| {
-            changed(|map, argument| cells.modify(map, argument), argument)
-        })
+        self.upsert(
+            argument,
+            |map, argument| cells.modify(map, argument),
+            |argument| changed(|map, argument| cells.modify(map, argument), argument),
+        )
     }
 
     fn remove(&self, key: &UK) -> Result<()> {

@@ -224,7 +224,9 @@ impl<T> Frozen<T> {
         let mut view = std::mem::take(self);
         for index in 0..view.segments {
             // Once the live table has a directory of its own, this one can be taken apart.
-            let taken = Arc::get_mut(&mut view.directory).and_then(|all| all.get_mut(index)).map(|slot| std::mem::take(&mut slot.segment));
+            let taken = Arc::get_mut(&mut view.directory)
+                .and_then(|all| all.get_mut(index))
+                .map(|slot| std::mem::take(&mut slot.segment));
             match (&taken, view.directory.get(index)) {
                 (Some(segment), _) => segment.iter().try_for_each(&mut visit)?,
                 (None, Some(slot)) => slot.segment.iter().try_for_each(&mut visit)?,

@@ -13,8 +13,8 @@ use highwater_types::{
 
 use super::restored::{CarriedState, RestoredStates, require_as_is};
 use super::{
-    AggregatingState, FrozenState, KeyContext, KeyedSnapshot, ListState, MapState, Namespace, ReducingState, StateValue,
-    ValueState,
+    AggregatingState, FrozenState, KeyContext, KeyedSnapshot, ListState, MapState, Namespace, ReducingState,
+    StateValue, ValueState,
 };
 use crate::bytes::{ByteBackend, ByteStore};
 use crate::canonical::{KeyedHeader, KeyedKind, StateMeta};

@@ -28,7 +28,13 @@ pub(crate) struct KeyContext<K> {
 
 impl<K: Key> KeyContext<K> {
     pub(crate) fn new(max_parallelism: MaxParallelism, range: KeyGroupRange) -> Self {
-        Self { current: RefCell::new(None), version: Cell::new(0), max_parallelism, range, hasher: RandomState::default() }
+        Self {
+            current: RefCell::new(None),
+            version: Cell::new(0),
+            max_parallelism,
+            range,
+            hasher: RandomState::default(),
+        }
     }
 
     #[inline]

@@ -8,11 +8,10 @@ mod snapshot;
 
 pub use backend::{KeyedBackend, KeyedBackendBuilder};
 pub(crate) use context::KeyContext;
-pub(crate) use crate::bytes::KeyLayout;
-pub use handle::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 pub(crate) use handle::{AggregatingOps, ListOps, MapOps, ReducingOps, ValueOps};
-pub use snapshot::KeyedSnapshot;
+pub use handle::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 pub(crate) use snapshot::FrozenState;
+pub use snapshot::KeyedSnapshot;
 
 use std::fmt::Debug;
 use std::hash::Hash;

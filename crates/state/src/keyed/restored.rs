@@ -94,10 +94,9 @@ impl RestoredStates {
 
     /// The states nobody registered. Their bytes are shared, not copied.
     pub(crate) fn carried(&self) -> impl Iterator<Item = CarriedState> {
-        self.states.values().map(|state| CarriedState {
-            meta: state.meta.clone(),
-            entries: CarriedEntries(state.entries.clone()),
-        })
+        self.states
+            .values()
+            .map(|state| CarriedState { meta: state.meta.clone(), entries: CarriedEntries(state.entries.clone()) })
     }
 
     /// Moves all entries into a byte store, whose keys and values are those of the stream. The descriptions stay.
@@ -118,8 +117,10 @@ impl RestoredStates {
 pub(super) fn require_as_is(compatibility: &Compatibility, state: &str) -> Result<()> {
     match compatibility {
         Compatibility::AsIs => Ok(()),
-        _ => Err(Error::unsupported("the state would have to be migrated to its new serializer: register the earlier one")
-            .with("state", state)),
+        _ => Err(Error::unsupported(
+            "the state would have to be migrated to its new serializer: register the earlier one",
+        )
+        .with("state", state)),
     }
 }
 

@@ -45,6 +45,9 @@ impl KeyedSnapshot {
 
 impl std::fmt::Debug for KeyedSnapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyedSnapshot").field("range", &self.range).field("states", &self.states.len()).finish_non_exhaustive()
+        f.debug_struct("KeyedSnapshot")
+            .field("range", &self.range)
+            .field("states", &self.states.len())
+            .finish_non_exhaustive()
     }
 }
