@@ -18,7 +18,7 @@ pub use config::{Cluster, ExecutionConfig, StartFrom};
 pub use graph::{Collector, DataStream, KeyedStream, OpenContext, Record, StreamEnvironment};
 pub use job::{Job, JobOutcome, JobResult};
 pub use progress::{CheckpointStatistics, JobHandle, JobStatus, Progress, RestoredFrom};
-pub use sink::{FileSink, Sink, SinkContext, SinkWriter};
+pub use sink::{Durability, FileSink, Sink, SinkContext, SinkWriter};
 pub use source::{
     CollectionSource, FileSource, GeneratorSource, Source, SourceContext, SourceReader, SourceStatus,
 };

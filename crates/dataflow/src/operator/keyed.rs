@@ -98,7 +98,8 @@ struct KeyedTask<K: Key, O, F> {
 impl<K: Key, O, F> KeyedTask<K, O, F> {
     /// The synchronous part: freezes the state. Whoever it fails for declines the checkpoint and goes on.
     fn checkpoint(&mut self, checkpoint: u64) {
-        let frozen = catch(|| Ok(Frozen { operator: None, keyed: Some(self.parts.backend.snapshot()?) }));
+        let frozen =
+            catch(|| Ok(Frozen { operator: None, keyed: Some(self.parts.backend.snapshot()?), durability: None }));
         self.mailbox.submit(checkpoint, self.parts.index, frozen);
     }
 

@@ -97,7 +97,8 @@ impl<T> SinkTask<T> {
         let parts = &mut self.parts;
         let frozen = catch(|| {
             parts.writer.prepare(checkpoint)?;
-            Ok(Frozen { operator: Some(parts.state.snapshot()?), keyed: None })
+            let operator = Some(parts.state.snapshot()?);
+            Ok(Frozen { operator, keyed: None, durability: parts.writer.durability() })
         });
         self.mailbox.submit(checkpoint, self.parts.index, frozen);
     }

@@ -106,7 +106,7 @@ impl<T> SourceTask<T> {
             let parts = &mut self.parts;
             let frozen = crate::runtime::attempt::catch(|| {
                 parts.reader.snapshot()?;
-                Ok(Frozen { operator: Some(parts.state.snapshot()?), keyed: None })
+                Ok(Frozen { operator: Some(parts.state.snapshot()?), keyed: None, durability: None })
             });
             self.flow.begin_epoch(barrier.next_epoch, Instant::now());
             if self.is_finished {

@@ -9,15 +9,18 @@ use highwater_state::{KeyedSnapshot, OperatorSnapshot};
 use highwater_types::{Error, Result, ResultExt};
 
 use super::attempt::catch;
+use crate::sink::Durability;
 
 /// Opens the streams of one checkpoint. They fail once the token is cancelled.
 pub(crate) type OpenStreams = Arc<dyn Fn(u64, &CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>> + Send + Sync>;
 
 /// What the synchronous part of one operator leaves for the asynchronous part.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Frozen {
     pub(crate) operator: Option<OperatorSnapshot>,
     pub(crate) keyed: Option<KeyedSnapshot>,
+    /// What the state speaks of has to be durable first.
+    pub(crate) durability: Option<Durability>,
 }
 
 /// The asynchronous part of one operator subtask.
@@ -91,6 +94,9 @@ fn run(jobs: &Receiver<Job>, open: &OpenStreams) {
 
 fn write(open: &OpenStreams, checkpoint: u64, frozen: Frozen, cancel: &CancelToken) -> Result<SubtaskState> {
     cancel.check()?;
+    if let Some(durability) = frozen.durability {
+        durability()?;
+    }
     let mut state = SubtaskState::default();
     if frozen.operator.is_none() && frozen.keyed.is_none() {
         return Ok(state);

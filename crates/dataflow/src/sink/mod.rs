@@ -41,17 +41,28 @@ pub struct SinkContext<'a> {
     pub state: &'a OperatorStateBackend,
 }
 
+/// The rest of a sink's preparation for a checkpoint, on a background thread.
+pub type Durability = Box<dyn FnOnce() -> Result<()> + Send>;
+
 /// One subtask of a sink. Lives on one worker thread.
 ///
-/// For each checkpoint: [`prepare`](Self::prepare) before the subtask acknowledges it, [`commit`](Self::commit) once it
-/// is complete. A checkpoint that fails is never committed; what was prepared for it travels on to the next.
+/// For each checkpoint: [`prepare`](Self::prepare) and [`durability`](Self::durability) before the subtask acknowledges
+/// it, [`commit`](Self::commit) once it is complete. A checkpoint that fails is never committed; what was prepared for
+/// it travels on to the next.
 pub trait SinkWriter<T> {
     /// Takes one record.
     fn write(&mut self, record: T) -> Result<()>;
 
     /// Makes everything written so far durable but not yet visible, and puts what a restore needs to commit it into
-    /// the operator state.
+    /// the operator state. An error here fails the checkpoint, not the job.
     fn prepare(&mut self, checkpoint_id: u64) -> Result<()>;
+
+    /// What [`prepare`](Self::prepare) has left to be done off the worker's thread, while records flow on. The
+    /// checkpoint is acknowledged when it has succeeded. It is dropped without a call if the checkpoint is given up in
+    /// the meantime: the next one then has to do it too. Default: nothing.
+    fn durability(&mut self) -> Option<Durability> {
+        None
+    }
 
     /// Makes everything prepared up to this checkpoint visible. Must be idempotent.
     fn commit(&mut self, checkpoint_id: u64) -> Result<()>;

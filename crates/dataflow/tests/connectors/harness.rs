@@ -121,10 +121,18 @@ impl<T: 'static> SinkRun<T> {
         Ok(Self { backends, writers })
     }
 
-    /// Brings every subtask to the barrier of this checkpoint.
+    /// Brings every subtask to the barrier of this checkpoint, and waits until all is durable.
     pub(crate) fn prepare(&mut self, checkpoint: u64) -> Result<Snapshot> {
         self.writers.iter_mut().try_for_each(|writer| writer.prepare(checkpoint))?;
+        self.writers.iter_mut().filter_map(|writer| writer.durability()).try_for_each(|durability| durability())?;
         Ok(Snapshot::take(&self.backends))
+    }
+
+    /// Brings every subtask to the barrier of a checkpoint that is given up then.
+    pub(crate) fn prepare_only(&mut self, checkpoint: u64) -> Result<()> {
+        self.writers.iter_mut().try_for_each(|writer| writer.prepare(checkpoint))?;
+        self.writers.iter_mut().for_each(|writer| drop(writer.durability()));
+        Ok(())
     }
 
     /// Tells every subtask that this checkpoint is complete.

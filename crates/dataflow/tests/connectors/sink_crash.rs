@@ -98,9 +98,9 @@ fn first_run(disk: &CrashFileSystem, story: &mut Story) -> Result<()> {
     story.write(&mut run, "one", 12)?;
     story.checkpoint(&mut run, 1)?;
     story.commit(&mut run, disk, 1)?;
-    // Checkpoint 2 fails after the sink has prepared; its files travel on to 3.
+    // Checkpoint 2 is given up before its files are durable; they travel on to 3.
     story.write(&mut run, "two", 11)?;
-    run.prepare(2)?;
+    run.prepare_only(2)?;
     story.write(&mut run, "three", 12)?;
     story.checkpoint(&mut run, 3)?;
     // Checkpoint 4 completes before the sinks hear of 3.
@@ -195,4 +195,38 @@ fn a_full_disk_fails_the_checkpoint_and_loses_nothing() {
         second_run(&disk, &mut story, "second", 2).unwrap();
         story.check(&disk);
     }
+}
+
+/// Runs on over checkpoints that fail, until a record is refused.
+fn stubborn_run(disk: &CrashFileSystem, story: &mut Story) -> Result<()> {
+    let mut run = story.open(disk, "first", 2)?;
+    for checkpoint in 1..6 {
+        story.write(&mut run, if checkpoint == 2 { LARGE } else { "small" }, 8)?;
+        if story.checkpoint(&mut run, checkpoint).is_ok() {
+            story.commit(&mut run, disk, checkpoint)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_behind_one_that_failed_is_right_or_fails_too() {
+    let whole = CrashFileSystem::new();
+    stubborn_run(&whole, &mut Story::default()).unwrap();
+    let (mut went_on, mut gave_up) = (0, 0);
+    for failing in 1..=whole.operations() {
+        let disk = CrashFileSystem::new();
+        disk.fail(failing..=failing, ErrorKind::StorageFull);
+        let mut story = Story::default();
+        match stubborn_run(&disk, &mut story) {
+            Ok(()) if story.written.is_empty() => went_on += 1,
+            _ => gave_up += 1,
+        }
+        for survival in SURVIVALS {
+            let (disk, mut recovered) = crash(&disk, &story, survival);
+            second_run(&disk, &mut recovered, "second", 2).unwrap();
+            recovered.check(&disk);
+        }
+    }
+    assert!(went_on > 0 && gave_up > 0, "{went_on} runs went on, {gave_up} gave up");
 }

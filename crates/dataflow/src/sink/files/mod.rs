@@ -2,6 +2,7 @@
 
 mod commit;
 mod name;
+mod unsynced;
 
 use std::fmt::{self, Debug};
 use std::io::Write;
@@ -14,7 +15,8 @@ use highwater_types::{Error, Result};
 
 use self::commit::{Pending, PendingElement, commit_all, recover};
 use self::name::Namer;
-use super::{Sink, SinkContext, SinkWriter};
+use self::unsynced::Unsynced;
+use super::{Durability, Sink, SinkContext, SinkWriter};
 
 /// Bytes gathered before a write.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -24,8 +26,8 @@ type Format<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 
 /// An exactly-once sink of lines in files (Flink's `FileSink` with a row format).
 ///
-/// Each subtask writes *pending* files, whose names begin with `.part-`. A checkpoint closes and syncs them; when it is
-/// complete they are *committed* by a rename to `part-*`. A committed file never changes and never vanishes. Together
+/// Each subtask writes *pending* files, whose names begin with `.part-`. A checkpoint closes them, and syncs them in the
+/// background; when it is complete they are *committed* by a rename to `part-*`. A committed file never changes and never vanishes. Together
 /// they hold exactly the records of the completed checkpoints, in whatever way the job failed in between, and however
 /// often its parallelism changed. Subtasks without records make no files.
 ///
@@ -115,6 +117,7 @@ impl<T: 'static> Sink<T> for FileSink<T> {
         recover(&*self.fs, &directory, &namer, context, state.get()?)
             .map_err(|error| error.with("operator", context.uid))?;
         Ok(Box::new(LineWriter {
+            unsynced: Unsynced::new(Arc::clone(&self.fs), directory.clone()),
             directory,
             namer,
             format: Arc::clone(&self.format),
@@ -142,8 +145,9 @@ struct LineWriter<T> {
     /// Lines that are not yet in a file.
     buffer: Vec<u8>,
     current: Option<OpenFile>,
-    /// Files that are whole and synced, and belong to the next checkpoint.
+    /// Files that are whole, and belong to the next checkpoint.
     closed: Vec<ClosedFile>,
+    unsynced: Unsynced,
     /// Files that belong to a checkpoint and are not yet committed.
     prepared: Vec<Pending>,
     state: OperatorListState<PendingElement>,
@@ -174,21 +178,28 @@ impl<T> LineWriter<T> {
                 none.insert(OpenFile { path, writer, length: 0 })
             }
         };
-        file.writer.write_all(&self.buffer).map_err(|error| {
-            Error::storage("cannot write to an output file").with("file", &file.path).because(error)
-        })?;
+        if let Err(error) = file.writer.write_all(&self.buffer) {
+            // Part of the buffer may be in the file: it must not come twice.
+            self.unsynced.fail();
+            return Err(Error::storage("cannot write to an output file: check the space that is left")
+                .with("file", &file.path)
+                .because(error));
+        }
         file.length += self.buffer.len() as u64;
         self.buffer.clear();
-        if file.length >= self.roll_bytes { self.close_file() } else { Ok(()) }
+        if file.length < self.roll_bytes {
+            return Ok(());
+        }
+        // At once, or long intervals between checkpoints would leave many files open.
+        self.close_file();
+        self.unsynced.sync()
     }
 
-    fn close_file(&mut self) -> Result<()> {
-        if let Some(OpenFile { path, mut writer, length }) = self.current.take() {
-            writer.sync()?;
-            writer.close()?;
+    fn close_file(&mut self) {
+        if let Some(OpenFile { path, writer, length }) = self.current.take() {
+            self.unsynced.add(writer);
             self.closed.push(ClosedFile { path, length });
         }
-        Ok(())
     }
 }
 
@@ -196,15 +207,17 @@ impl<T> SinkWriter<T> for LineWriter<T> {
     fn write(&mut self, record: T) -> Result<()> {
         (self.format)(&record, &mut self.buffer);
         self.buffer.push(b'\n');
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() < BUFFER_BYTES {
+            return Ok(());
+        }
+        self.unsynced.check()?;
+        self.flush()
     }
 
     fn prepare(&mut self, checkpoint_id: u64) -> Result<()> {
+        self.unsynced.check()?;
         self.flush()?;
-        self.close_file()?;
-        if !self.closed.is_empty() {
-            self.fs.sync_dir(&self.directory)?;
-        }
+        self.close_file();
         let closed = self.closed.drain(..);
         self.prepared.extend(closed.map(|file| Pending {
             path: file.path,
@@ -213,6 +226,11 @@ impl<T> SinkWriter<T> for LineWriter<T> {
         }));
         // Replaces what was restored: that is committed.
         self.state.update(self.prepared.iter().map(Pending::to_element))
+    }
+
+    fn durability(&mut self) -> Option<Durability> {
+        let unsynced = self.unsynced.clone();
+        Some(Box::new(move || unsynced.sync()))
     }
 
     fn commit(&mut self, checkpoint_id: u64) -> Result<()> {
