@@ -146,3 +146,8 @@ pub mod state {
         redistribute_keyed_state, redistribute_operator_state,
     };
 }
+
+/// The programs of the README are compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

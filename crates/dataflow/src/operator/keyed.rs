@@ -22,6 +22,9 @@ use crate::runtime::time;
 /// Batches of results are sent on when they have this many.
 const BATCH: usize = 1_024;
 
+/// State is fetched this many records ahead of its use.
+const LOOK_AHEAD: usize = 5;
+
 /// What a keyed operator does with one record.
 pub(crate) trait KeyedFunction<K, T, O>: FnMut(&K, T, &mut Collector<O>) -> Result<()> + 'static {}
 impl<K, T, O, F: FnMut(&K, T, &mut Collector<O>) -> Result<()> + 'static> KeyedFunction<K, T, O> for F {}
@@ -109,7 +112,11 @@ impl<K: Key, O, F> KeyedTask<K, O, F> {
     {
         let Self { parts, mailbox, results } = self;
         mailbox.attempt.guard(&parts.uid, mailbox.worker, || {
-            for (key, record) in batch.drain(..) {
+            let mut records = batch.drain(..);
+            while let Some((key, record)) = records.next() {
+                if let Some((soon, _)) = records.as_slice().get(LOOK_AHEAD) {
+                    parts.backend.prefetch(soon);
+                }
                 parts.backend.set_current_key(key)?;
                 parts.backend.with_current_key(|key| (parts.function)(key, record, results))?;
                 if results.len() >= BATCH {

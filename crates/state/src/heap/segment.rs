@@ -110,6 +110,14 @@ impl<T> Segment<T> {
     }
 
     #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        let groups = self.groups();
+        if let Some(group) = groups.get(home(hash, groups.len())) {
+            group.prefetch();
+        }
+    }
+
+    #[inline]
     pub(super) fn find(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
         locate(self.groups.as_deref()?, hash, eq).map(|(_, _, entry)| entry)
     }

@@ -277,6 +277,8 @@ fn no_table() -> Error {
 
 /// What the backend does with a state whatever it holds.
 pub(crate) trait AnyState<K> {
+    /// Begins to fetch what an access to a key will read; `hash` is the key's own. Only of use without a namespace.
+    fn prefetch(&self, group: KeyGroup, hash: u64);
     fn freeze(&self) -> Result<Box<dyn FrozenState>>;
     /// Reads back entries of one key group.
     fn load(&self, group: KeyGroup, entries: &RunEntries) -> Result<()>;
@@ -291,6 +293,16 @@ where
     C: Clone + Send + Sync + 'static,
     F: CellFormat<C>,
 {
+    #[inline]
+    fn prefetch(&self, group: KeyGroup, hash: u64) {
+        if size_of::<N>() == 0
+            && let Ok(tables) = self.tables()
+            && let Some(table) = tables.get(self.index(group))
+        {
+            table.prefetch(hash);
+        }
+    }
+
     fn freeze(&self) -> Result<Box<dyn FrozenState>> {
         let tables = self.tables_mut()?.iter_mut().map(Table::freeze).collect();
         let layout = self.layout.clone();

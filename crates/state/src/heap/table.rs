@@ -87,6 +87,14 @@ impl<T: Clone> Table<T> {
         self.directory.get(self.segment_of(hash))?.segment.find(hash, eq)
     }
 
+    /// Begins to fetch what a lookup of this hash will read.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some(slot) = self.directory.get(self.segment_of(hash)) {
+            slot.segment.prefetch(hash);
+        }
+    }
+
     /// An entry to be changed in place.
     #[inline]
     pub(super) fn find_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {

@@ -51,6 +51,13 @@ impl<K: Key> KeyContext<K> {
         Ok(())
     }
 
+    /// Key group and table hash of any key; none for keys of other subtasks.
+    #[inline]
+    pub(crate) fn place_of(&self, key: &K) -> Option<(KeyGroup, u64)> {
+        let group = self.max_parallelism.key_group_of(key.java_hash());
+        self.range.contains(group).then(|| (group, self.hasher.hash_one(key)))
+    }
+
     #[inline]
     pub(crate) fn current(&self) -> Result<Ref<'_, CurrentKey<K>>> {
         Ref::filter_map(self.current.borrow(), Option::as_ref).map_err(|_| no_key())
