@@ -10,6 +10,47 @@ use highwater_state::OperatorStateBackend;
 use highwater_types::Result;
 
 /// A sink of records: the same value opens one [`SinkWriter`] for each subtask of each attempt.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use highwater_dataflow::{CollectionSource, ExecutionConfig, Job, Sink, SinkContext, SinkWriter};
+/// use highwater_types::Result;
+///
+/// /// Gathers records in memory; whatever fails, they come at least once.
+/// #[derive(Clone, Debug, Default)]
+/// struct Gather(Arc<Mutex<Vec<i64>>>);
+///
+/// impl Sink<i64> for Gather {
+///     fn open(&self, _: &SinkContext<'_>) -> Result<Box<dyn SinkWriter<i64>>> {
+///         Ok(Box::new(self.clone()))
+///     }
+/// }
+///
+/// impl SinkWriter<i64> for Gather {
+///     fn write(&mut self, record: i64) -> Result<()> {
+///         self.0.lock().unwrap().push(record);
+///         Ok(())
+///     }
+///
+///     fn prepare(&mut self, _checkpoint: u64) -> Result<()> {
+///         Ok(())
+///     }
+///
+///     fn commit(&mut self, _checkpoint: u64) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// let gathered = Gather::default();
+/// let sink = gathered.clone();
+/// let job = Job::new("gather", move |env| {
+///     env.source("numbers", CollectionSource::new(vec![3, 1, 2])).sink("gather", sink.clone());
+///     Ok(())
+/// });
+/// job.execute(&ExecutionConfig::new())?;
+/// assert_eq!(*gathered.0.lock().unwrap(), [3, 1, 2]);
+/// # Ok::<(), highwater_types::Error>(())
+/// ```
 pub trait Sink<T>: Debug + Send + Sync + 'static {
     /// Opens the writer of one subtask: registers its operator state, and finishes or removes what an earlier attempt
     /// left behind, as the restored state says.

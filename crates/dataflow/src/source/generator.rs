@@ -20,10 +20,15 @@ const STRIPES: u32 = 128;
 /// one element of the operator state `stripes`. One subtask alone sees the indexes in ascending order.
 ///
 /// ```
-/// use highwater_dataflow::GeneratorSource;
+/// use highwater_dataflow::{ExecutionConfig, GeneratorSource, Job};
 ///
-/// let squares = GeneratorSource::new(|index| index * index).count(1_000).rate(100.0);
-/// # let _ = squares;
+/// let job = Job::new("squares", |env| {
+///     let squares = GeneratorSource::new(|index| index * index).count(1_000).rate(100_000.0);
+///     env.source("squares", squares).filter(|square: &u64| square % 2 == 0);
+///     Ok(())
+/// });
+/// assert_eq!(job.execute(&ExecutionConfig::new().workers(2))?.progress.records_in, 1_000);
+/// # Ok::<(), highwater_types::Error>(())
 /// ```
 pub struct GeneratorSource<F> {
     make: Arc<F>,
@@ -91,10 +96,14 @@ where
 /// Every element of a collection once, as a source for examples and tests.
 ///
 /// ```
-/// use highwater_dataflow::CollectionSource;
+/// use highwater_dataflow::{CollectionSource, ExecutionConfig, Job};
 ///
-/// let words = CollectionSource::new(vec!["to", "be", "or", "not", "to", "be"]);
-/// # let _ = words;
+/// let job = Job::new("words", |env| {
+///     env.source("words", CollectionSource::new(vec!["to", "be", "or", "not", "to", "be"])).map(str::len);
+///     Ok(())
+/// });
+/// assert_eq!(job.execute(&ExecutionConfig::new())?.progress.records_in, 6);
+/// # Ok::<(), highwater_types::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct CollectionSource<T>(Arc<[T]>);

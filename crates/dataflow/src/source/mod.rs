@@ -25,6 +25,56 @@ pub enum SourceStatus {
 }
 
 /// A source of records: the same value opens one [`SourceReader`] for each subtask of each attempt.
+///
+/// ```
+/// use highwater_dataflow::{ExecutionConfig, Job, Source, SourceContext, SourceReader, SourceStatus};
+/// use highwater_state::{ListStateDescriptor, OperatorListState};
+/// use highwater_types::Result;
+///
+/// /// Counts down, once, on the first subtask.
+/// #[derive(Debug)]
+/// struct Countdown(i64);
+///
+/// struct Reader {
+///     next: i64,
+///     state: OperatorListState<i64>,
+/// }
+///
+/// impl Source for Countdown {
+///     type Record = i64;
+///
+///     fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64>>> {
+///         // A union list, as any subtask of an earlier run may have been the one.
+///         let state = context.state.union_list_state(&ListStateDescriptor::<i64>::new("next"))?;
+///         let restored = state.get()?.into_iter().max();
+///         let next = if context.subtask == 0 { restored.unwrap_or(self.0) } else { -1 };
+///         Ok(Box::new(Reader { next, state }))
+///     }
+/// }
+///
+/// impl SourceReader for Reader {
+///     type Record = i64;
+///
+///     fn poll(&mut self, limit: usize, out: &mut Vec<i64>) -> Result<SourceStatus> {
+///         while self.next >= 0 && out.len() < limit {
+///             out.push(self.next);
+///             self.next -= 1;
+///         }
+///         Ok(if self.next < 0 { SourceStatus::Finished } else { SourceStatus::Ready })
+///     }
+///
+///     fn snapshot(&mut self) -> Result<()> {
+///         self.state.update([self.next])
+///     }
+/// }
+///
+/// let job = Job::new("countdown", |env| {
+///     env.source("countdown", Countdown(10)).map(|n| println!("{n}"));
+///     Ok(())
+/// });
+/// assert_eq!(job.execute(&ExecutionConfig::new().workers(2))?.progress.records_in, 11);
+/// # Ok::<(), highwater_types::Error>(())
+/// ```
 pub trait Source: Debug + Send + Sync + 'static {
     /// What it reads.
     type Record: 'static;

@@ -41,15 +41,21 @@ type Format<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 /// runs is fine once they are committed, but the two refusals above cannot see them any more.
 ///
 /// ```
-/// use highwater_dataflow::FileSink;
-/// use std::io::Write;
+/// use highwater_dataflow::{CollectionSource, ExecutionConfig, FileSink, Job};
 ///
-/// let counts = FileSink::new("target/counts", |(word, count): &(String, i64), line| {
-///     line.extend_from_slice(word.as_bytes());
-///     line.push(b'\t');
-///     line.extend_from_slice(count.to_string().as_bytes());
+/// # let scratch = tempfile::tempdir()?;
+/// # let output = scratch.path().join("output");
+/// let lines = FileSink::new(&output, |n: &i64, line| line.extend_from_slice(n.to_string().as_bytes()));
+/// let job = Job::new("doubles", move |env| {
+///     env.source("numbers", CollectionSource::new(vec![1_i64, 2, 3])).map(|n| 2 * n).sink("lines", lines.clone());
+///     Ok(())
 /// });
-/// # let _ = counts;
+/// job.execute(&ExecutionConfig::new())?;
+///
+/// let file = std::fs::read_dir(&output)?.next().unwrap()?;
+/// assert!(file.file_name().to_str().unwrap().starts_with("part-"));
+/// assert_eq!(std::fs::read_to_string(file.path())?, "2\n4\n6\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct FileSink<T> {
     directory: PathBuf,

@@ -42,12 +42,23 @@ type Accept = Arc<dyn Fn(&Path) -> bool + Send + Sync>;
 /// with `\n` or `\r\n`, are UTF-8, and are at most 64 MiB long.
 ///
 /// ```
-/// use highwater_dataflow::FileSource;
+/// use highwater_dataflow::{ExecutionConfig, FileSource, Job};
 ///
-/// let logs = FileSource::lines(["/var/log/app", "extra.log"])
-///     .filter(|path| path.is_dir() || path.extension().is_some_and(|e| e == "log"))
+/// # let scratch = tempfile::tempdir()?;
+/// # let directory = scratch.path();
+/// std::fs::write(directory.join("a.log"), "one\ntwo\n")?;
+/// std::fs::write(directory.join("b.log"), "three\n")?;
+/// std::fs::write(directory.join("notes.txt"), "not this\n")?;
+///
+/// let logs = FileSource::lines([directory])
+///     .filter(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "log"))
 ///     .rate(10_000.0);
-/// # let _ = logs;
+/// let job = Job::new("logs", move |env| {
+///     env.source("logs", logs.clone()).map(|line: String| println!("{line}"));
+///     Ok(())
+/// });
+/// assert_eq!(job.execute(&ExecutionConfig::new().workers(2))?.progress.records_in, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct FileSource {
