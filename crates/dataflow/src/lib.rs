@@ -19,6 +19,4 @@ pub use graph::{Collector, DataStream, KeyedStream, OpenContext, Record, StreamE
 pub use job::{Job, JobOutcome, JobResult};
 pub use progress::{CheckpointStatistics, JobHandle, JobStatus, Progress, RestoredFrom};
 pub use sink::{Durability, FileSink, Sink, SinkContext, SinkWriter};
-pub use source::{
-    CollectionSource, FileSource, GeneratorSource, Source, SourceContext, SourceReader, SourceStatus,
-};
+pub use source::{CollectionSource, FileSource, GeneratorSource, Source, SourceContext, SourceReader, SourceStatus};

@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, IsTerminal};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -132,9 +132,8 @@ fn word_count(options: &Options, output: &Path) -> Job {
         source = source.rate(rate);
     }
     let sink = FileSink::new(output, |(word, count): &(String, i64), line| {
-        line.extend_from_slice(word.as_bytes());
-        line.push(b'\t');
-        line.extend_from_slice(count.to_string().as_bytes());
+        // Writing to a vector cannot fail.
+        let _ = write!(line, "{word}\t{count}");
     });
     Job::new("word count", move |env| {
         env.source("lines", source.clone())
@@ -146,8 +145,13 @@ fn word_count(options: &Options, output: &Path) -> Job {
             .process("count", |open| {
                 let count = open.value_state(&ValueStateDescriptor::<i64>::new("count"))?;
                 Ok(move |word: &String, _: String, out: &mut Collector<(String, i64)>| {
-                    let n = count.value()?.unwrap_or(0) + 1;
-                    count.update(n)?;
+                    let n = count.modify(
+                        || 0,
+                        |n| {
+                            *n += 1;
+                            *n
+                        },
+                    )?;
                     out.collect((word.clone(), n));
                     Ok(())
                 })
