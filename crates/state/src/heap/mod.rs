@@ -18,6 +18,7 @@ use highwater_types::{Key, SerializerRef};
 
 use self::cell::{Inline, Shared, ValueCell};
 pub(crate) use self::state::AnyState;
+use self::list::{List, ListCell, ShortList, fits_entry};
 use self::state::HeapState;
 pub use self::states::MapKey;
 use self::states::{FoldFormat, ListFormat, MapFormat, ValueFormat};
@@ -65,7 +66,20 @@ impl<K: Key> HeapStates<K> {
         descriptor: &ListStateDescriptor<T>,
         namespace: SerializerRef<N>,
     ) -> New<K, dyn ListOps<T, N>> {
-        let state = self.state(&descriptor.name, namespace, ListFormat(Arc::clone(&descriptor.element)));
+        if fits_entry::<T>() {
+            self.list::<T, N, ShortList<T>>(descriptor, namespace)
+        } else {
+            self.list::<T, N, List<T>>(descriptor, namespace)
+        }
+    }
+
+    fn list<T: StateValue, N: Namespace, C: ListCell<T>>(
+        &self,
+        descriptor: &ListStateDescriptor<T>,
+        namespace: SerializerRef<N>,
+    ) -> New<K, dyn ListOps<T, N>> {
+        let cells = ListFormat(Arc::clone(&descriptor.element));
+        let state = self.state::<N, C, _>(&descriptor.name, namespace, cells);
         (Rc::clone(&state) as _, state)
     }
 

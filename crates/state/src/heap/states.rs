@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use highwater_types::{Key, Result, SerializerRef};
 
 use super::cell::ValueCell;
-use super::list::List;
+use super::list::ListCell;
 use super::map::Map;
 use super::state::{CellFormat, HeapState};
 use crate::canonical::CanonicalWriter;
@@ -199,12 +199,12 @@ impl<T> Clone for ListFormat<T> {
     }
 }
 
-impl<T: StateValue> CellFormat<List<T>> for ListFormat<T> {
+impl<T: StateValue, C: ListCell<T>> CellFormat<C> for ListFormat<T> {
     fn write(
         &self,
         state_id: u16,
         scope: impl Fn(&mut Vec<u8>) -> Result<()>,
-        list: &List<T>,
+        list: &C,
         out: &mut CanonicalWriter,
     ) -> Result<()> {
         out.entry(state_id, scope, |out| {
@@ -218,22 +218,22 @@ impl<T: StateValue> CellFormat<List<T>> for ListFormat<T> {
         })
     }
 
-    fn read(&self, _: &[u8], value: &[u8], list: Option<&mut List<T>>) -> Result<Option<List<T>>> {
+    fn read(&self, _: &[u8], value: &[u8], list: Option<&mut C>) -> Result<Option<C>> {
         let mut elements = Vec::new();
         for_each_element(value, &*self.0, |element| {
             elements.push(element);
             Ok(())
         })?;
         match list {
-            Some(list) => *list = List::from_vec(elements),
-            None => return Ok(Some(List::from_vec(elements))),
+            Some(list) => *list = C::from_vec(elements),
+            None => return Ok(Some(C::from_vec(elements))),
         }
         Ok(None)
     }
 }
 
 /// List state.
-impl<K: Key, N: Namespace, T: StateValue> ListOps<T, N> for HeapState<K, N, List<T>, ListFormat<T>> {
+impl<K: Key, N: Namespace, T: StateValue, C: ListCell<T>> ListOps<T, N> for HeapState<K, N, C, ListFormat<T>> {
     fn set_namespace(&self, namespace: N) {
         self.set_namespace(namespace);
     }
@@ -243,11 +243,11 @@ impl<K: Key, N: Namespace, T: StateValue> ListOps<T, N> for HeapState<K, N, List
     }
 
     fn for_each(&self, visit: &mut dyn FnMut(&T)) -> Result<()> {
-        self.lend(|list| list.into_iter().flat_map(List::iter).for_each(visit))
+        self.lend(|list| list.into_iter().flat_map(C::iter).for_each(visit))
     }
 
     fn add(&self, element: T) -> Result<()> {
-        self.upsert(element, List::push, List::one)
+        self.upsert(element, C::push, C::one)
     }
 
     fn add_all(&self, elements: Vec<T>) -> Result<()> {
@@ -255,15 +255,15 @@ impl<K: Key, N: Namespace, T: StateValue> ListOps<T, N> for HeapState<K, N, List
             // Even so, there has to be a current key.
             return self.read(|_| ());
         }
-        let found = |list: &mut List<T>, elements: Vec<T>| elements.into_iter().for_each(|element| list.push(element));
-        self.upsert(elements, found, List::from_vec)
+        let found = |list: &mut C, elements: Vec<T>| elements.into_iter().for_each(|element| list.push(element));
+        self.upsert(elements, found, C::from_vec)
     }
 
     fn update(&self, elements: Vec<T>) -> Result<()> {
         if elements.is_empty() {
             return self.clear();
         }
-        self.upsert(elements, |list, elements| *list = List::from_vec(elements), List::from_vec)
+        self.upsert(elements, |list, elements| *list = C::from_vec(elements), C::from_vec)
     }
 
     fn retain(&self, keep: &mut dyn FnMut(&mut T) -> bool) -> Result<()> {
