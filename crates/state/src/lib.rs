@@ -31,8 +31,8 @@ pub use descriptor::{
 pub use encoding::LIST_DELIMITER;
 pub use heap::MapKey;
 pub use keyed::{
-    AggregatingState, KeyedBackend, KeyedBackendBuilder, KeyedSnapshot, ListState, MapState, Namespace, ReducingState,
-    StateValue, ValueState,
+    AggregatingState, KeyedBackend, KeyedBackendBuilder, KeyedSnapshot, ListState, MapState, Namespace, PreparedKey,
+    ReducingState, StateValue, ValueState,
 };
 pub use operator::{
     BroadcastState, OperatorListState, OperatorSnapshot, OperatorStateBackend, OperatorStateBackendBuilder,

@@ -22,8 +22,8 @@ use crate::runtime::time;
 /// Batches of results are sent on when they have this many.
 const BATCH: usize = 1_024;
 
-/// State is fetched this many records ahead of its use.
-const LOOK_AHEAD: usize = 5;
+/// Keys whose state is fetched into the cache together, before the first of their records is processed.
+const AHEAD: usize = 32;
 
 /// What a keyed operator does with one record.
 pub(crate) trait KeyedFunction<K, T, O>: FnMut(&K, T, &mut Collector<O>) -> Result<()> + 'static {}
@@ -113,12 +113,15 @@ impl<K: Key, O, F> KeyedTask<K, O, F> {
         let Self { parts, mailbox, results } = self;
         mailbox.attempt.guard(&parts.uid, mailbox.worker, || {
             let mut records = batch.drain(..);
-            while let Some((key, record)) = records.next() {
-                if let Some((soon, _)) = records.as_slice().get(LOOK_AHEAD) {
-                    parts.backend.prefetch(soon);
+            let mut ahead = Vec::with_capacity(AHEAD.min(records.len()));
+            while records.len() > 0 {
+                for (key, record) in records.by_ref().take(AHEAD) {
+                    ahead.push((parts.backend.prepare_key(key)?, record));
                 }
-                parts.backend.set_current_key(key)?;
-                parts.backend.with_current_key(|key| (parts.function)(key, record, results))?;
+                for (key, record) in ahead.drain(..) {
+                    parts.backend.set_prepared_key(key)?;
+                    parts.backend.with_current_key(|key| (parts.function)(key, record, results))?;
+                }
                 if results.len() >= BATCH {
                     send(results.batch());
                 }

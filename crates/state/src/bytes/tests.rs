@@ -20,7 +20,7 @@ struct Fixture {
 fn fixture() -> Fixture {
     let max_parallelism = MaxParallelism::new(128).unwrap();
     let context = Rc::new(KeyContext::new(max_parallelism, max_parallelism.all()));
-    context.set("key1".to_owned()).unwrap();
+    context.set(context.prepare("key1".to_owned()).unwrap()).unwrap();
     let key = String::default_serializer();
     let backend = ByteBackend::new(Box::new(ReferenceStore::new()), Rc::clone(&context), key);
     Fixture { backend, context }
@@ -196,7 +196,7 @@ fn a_panic_in_a_closure_leaves_the_state_as_it_was() {
     assert!(catch_unwind(AssertUnwindSafe(|| value.modify(&mut || 0, &mut { panic }))).is_err());
     assert!(catch_unwind(AssertUnwindSafe(|| map.for_each(&mut |_, _| panic!("on purpose")))).is_err());
     assert_eq!((value.get().unwrap(), map.get(&"a".to_owned()).unwrap()), (Some(1), Some(1)));
-    fixture.context.set("key2".to_owned()).unwrap();
+    fixture.context.set(fixture.context.prepare("key2".to_owned()).unwrap()).unwrap();
     assert_eq!(value.get().unwrap(), None);
 }
 

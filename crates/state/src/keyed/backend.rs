@@ -13,8 +13,8 @@ use highwater_types::{
 
 use super::restored::{CarriedState, RestoredStates, require_as_is};
 use super::{
-    AggregatingState, FrozenState, KeyContext, KeyedSnapshot, ListState, MapState, Namespace, ReducingState,
-    StateValue, ValueState,
+    AggregatingState, FrozenState, KeyContext, KeyedSnapshot, ListState, MapState, Namespace, PreparedKey,
+    ReducingState, StateValue, ValueState,
 };
 use crate::bytes::{ByteBackend, ByteStore};
 use crate::canonical::{KeyedHeader, KeyedKind, StateMeta};
@@ -104,19 +104,46 @@ impl<K: Key> KeyedBackend<K> {
     /// `Program` if the key belongs to a key group of another subtask, or while a closure given to a state runs.
     #[inline]
     pub fn set_current_key(&self, key: K) -> Result<()> {
-        self.context.set(key)
+        self.context.set(self.context.prepare(key)?)
     }
 
-    /// Begins to fetch the state of a key that will soon be the current one. Changes nothing; where several keys are
-    /// known ahead, a call for the one some places ahead hides most of the time an access waits for memory. Does nothing
-    /// for byte stores.
+    /// Derives from a key what every access needs, and begins to fetch its entries into the processor's cache (of heap
+    /// tables; a byte store sees to that itself). Prepare some keys before the first becomes the current one: with large
+    /// state, accesses then need not wait for memory one after the other.
+    ///
+    /// ```
+    /// # use highwater_state::{KeyedBackend, ValueStateDescriptor};
+    /// # use highwater_types::{DefaultSerializer, MaxParallelism};
+    /// # let max = MaxParallelism::new(128)?;
+    /// # let backend = KeyedBackend::<i64>::builder(i64::default_serializer(), max, max.all()).build()?;
+    /// let count = backend.value_state(&ValueStateDescriptor::<i64>::new("count"))?;
+    /// let prepared = [3, 4, 3].map(|key| backend.prepare_key(key));
+    /// for key in prepared {
+    ///     backend.set_prepared_key(key?)?;
+    ///     count.modify(|| 0, |count| *count += 1)?;
+    /// }
+    /// assert_eq!(count.value()?, Some(2));
+    /// # Ok::<(), highwater_types::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Program` if the key belongs to a key group of another subtask.
     #[inline]
-    pub fn prefetch(&self, key: &K) {
-        if let Store::Heap { registered, .. } = &self.store
-            && let Some((group, hash)) = self.context.place_of(key)
-        {
-            registered.borrow().iter().for_each(|state| state.prefetch(group, hash));
+    pub fn prepare_key(&self, key: K) -> Result<PreparedKey<K>> {
+        let prepared = self.context.prepare(key)?;
+        if let Store::Heap { registered, .. } = &self.store {
+            registered.borrow().iter().for_each(|state| state.prefetch(prepared.group, prepared.hash));
         }
+        Ok(prepared)
+    }
+
+    /// Makes a key that *this* backend [prepared](Self::prepare_key) the current key.
+    ///
+    /// # Errors
+    /// `Program` while a closure given to a state runs.
+    #[inline]
+    pub fn set_prepared_key(&self, key: PreparedKey<K>) -> Result<()> {
+        self.context.set(key)
     }
 
     /// Forgets the current key: until the next, every access is an error.

@@ -6,9 +6,10 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use highwater_types::{Error, Key, KeyGroup, KeyGroupRange, MaxParallelism, Result};
 
-/// The current key with everything derived from it once per record.
+/// A key with everything that is derived from it once per record; see
+/// [`KeyedBackend::prepare_key`](super::KeyedBackend::prepare_key).
 #[derive(Debug)]
-pub(crate) struct CurrentKey<K> {
+pub struct PreparedKey<K> {
     pub(crate) key: K,
     pub(crate) group: KeyGroup,
     /// Hash for the heap tables. Independent of the key-group hash, whose low bits are the same for all keys of a group.
@@ -18,7 +19,7 @@ pub(crate) struct CurrentKey<K> {
 /// Holder of the current key.
 #[derive(Debug)]
 pub(crate) struct KeyContext<K> {
-    current: RefCell<Option<CurrentKey<K>>>,
+    current: RefCell<Option<PreparedKey<K>>>,
     /// Counts key changes, so that byte states know when their serialized key is stale.
     version: Cell<u64>,
     max_parallelism: MaxParallelism,
@@ -38,28 +39,26 @@ impl<K: Key> KeyContext<K> {
     }
 
     #[inline]
-    pub(crate) fn set(&self, key: K) -> Result<()> {
+    pub(crate) fn prepare(&self, key: K) -> Result<PreparedKey<K>> {
         let group = self.max_parallelism.key_group_of(key.java_hash());
         if !self.range.contains(group) {
             return Err(self.foreign(&key, group));
         }
         let hash = self.hasher.hash_one(&key);
+        Ok(PreparedKey { key, group, hash })
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, prepared: PreparedKey<K>) -> Result<()> {
         // Handles give out borrows of the key only for the length of one call.
         let mut current = self.current.try_borrow_mut().map_err(|_| busy())?;
-        *current = Some(CurrentKey { key, group, hash });
+        *current = Some(prepared);
         self.version.set(self.version.get() + 1);
         Ok(())
     }
 
-    /// Key group and table hash of any key; none for keys of other subtasks.
     #[inline]
-    pub(crate) fn place_of(&self, key: &K) -> Option<(KeyGroup, u64)> {
-        let group = self.max_parallelism.key_group_of(key.java_hash());
-        self.range.contains(group).then(|| (group, self.hasher.hash_one(key)))
-    }
-
-    #[inline]
-    pub(crate) fn current(&self) -> Result<Ref<'_, CurrentKey<K>>> {
+    pub(crate) fn current(&self) -> Result<Ref<'_, PreparedKey<K>>> {
         Ref::filter_map(self.current.borrow(), Option::as_ref).map_err(|_| no_key())
     }
 
