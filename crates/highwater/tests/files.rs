@@ -55,7 +55,7 @@ impl Scene {
     }
 
     fn slow() -> Self {
-        Self { rate: 4_000.0, ..Self::new() }
+        Self { rate: 1_000.0, ..Self::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use highwater_dataflow::{FileSink, Sink};
+use highwater_dataflow::{FileSink, Sink, SinkContext};
+use highwater_state::OperatorStateBackend;
 use highwater_types::ErrorKind;
 use tempfile::TempDir;
 
@@ -256,6 +257,26 @@ fn a_job_that_moves_to_another_directory_commits_where_the_files_are() {
     moved.prepare(2).unwrap();
     moved.commit(2).unwrap();
     assert_eq!((committed_lines(&old), committed_lines(&new)), (vec!["a".to_owned()], vec!["b".to_owned()]));
+}
+
+#[test]
+fn a_uid_too_long_for_file_names_is_refused_and_any_other_is_fine() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |uid: &str| {
+        let state = OperatorStateBackend::builder().build().unwrap();
+        let (job_id, attempt, restored_checkpoint) = (JOB, "1", None);
+        let context =
+            SinkContext { job_id, uid, subtask: 0, parallelism: 1, attempt, restored_checkpoint, state: &state };
+        let mut writer = sink(&dir).open(&context)?;
+        writer.write("line".to_owned())?;
+        writer.prepare(1)
+    };
+    for uid in ["../../etc", "a b\\c", "größe", "."] {
+        open(uid).unwrap();
+    }
+    assert_eq!(files(dir.path()).1.len(), 4, "all of them below the directory");
+    let error = open(&"x".repeat(200)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
 }
 
 #[test]

@@ -116,10 +116,10 @@ impl<T> Debug for FileSink<T> {
 
 impl<T: 'static> Sink<T> for FileSink<T> {
     fn open(&self, context: &SinkContext<'_>) -> Result<Box<dyn SinkWriter<T>>> {
+        let namer = Namer::new(context)?;
         let directory = StoragePath::from_local(&self.directory)?;
         create_dir_durable(&*self.fs, &directory)?;
         let state = context.state.union_list_state(&ListStateDescriptor::<PendingElement>::new("pending"))?;
-        let namer = Namer::new(context);
         recover(&*self.fs, &directory, &namer, context, state.get()?)
             .map_err(|error| error.with("operator", context.uid))?;
         Ok(Box::new(LineWriter {

@@ -2,10 +2,14 @@
 
 use std::fmt::Write;
 
+use highwater_types::{Error, Result};
+
 use crate::sink::SinkContext;
 
 /// Digits of the job id in a name.
 const JOB_DIGITS: usize = 8;
+/// Longest uid, escaped, in bytes.
+const UID_BYTES: usize = 150;
 
 /// Names a subtask's files: `.part-<job>-<uid>-<subtask>-<attempt>-<sequence>` while they are pending, the same without
 /// the dot and with `-<checkpoint>` behind it once they are committed. Uid and attempt are [escaped](escape). A uid may
@@ -23,13 +27,22 @@ pub(super) struct Namer {
 }
 
 impl Namer {
-    pub(super) fn new(context: &SinkContext<'_>) -> Self {
+    /// # Errors
+    /// `Configuration` for a uid that leaves no room for the rest of a name: file systems take 255 bytes.
+    pub(super) fn new(context: &SinkContext<'_>) -> Result<Self> {
         let job = context.job_id.get(..JOB_DIGITS).unwrap_or(context.job_id);
         let uid = escape(context.uid, true);
+        if uid.len() > UID_BYTES {
+            return Err(Error::configuration(
+                "the uid of a file sink is too long for the names of its files: shorten it",
+            )
+            .with("operator", context.uid)
+            .with("expected", format_args!("at most {UID_BYTES} bytes")));
+        }
         let attempt = escape(context.attempt, false);
         let sink = format!(".part-{job}-{uid}-");
         let subtask = format!("{sink}{}-{attempt}-", context.subtask);
-        Self { sink, subtask, attempt, uid, next: 0 }
+        Ok(Self { sink, subtask, attempt, uid, next: 0 })
     }
 
     /// A new pending name.
