@@ -8,7 +8,7 @@
 //! same with the sync that Highwater always does. The baseline copies a bare `hashbrown` map into a file, 16 bytes an
 //! entry, without hashing, key groups or format. Flink's columns are figures measured with Flink 2.1.3 on such a machine
 //! (constants, not measured in this run).
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark may stop")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub, reason = "a benchmark may stop")]
 
 mod common;
 
@@ -154,10 +154,12 @@ fn sizes(millions: usize) {
     for round in 0..rounds {
         remove_files(scratch.path());
         let (_, freeze, write) = snapshot(&backend, scratch.path(), false);
-        (freezes.push(freeze), writes.push(write));
+        freezes.push(freeze);
+        writes.push(write);
         remove_files(scratch.path());
         let (handle, freeze, durable) = snapshot(&backend, scratch.path(), true);
-        (freezes.push(freeze), durables.push(durable));
+        freezes.push(freeze);
+        durables.push(durable);
         bytes = handle.size();
         last = Some(handle);
         let mut random = SplitMix64(1000 + round);
@@ -259,7 +261,8 @@ fn baseline(entries: usize, dir: &Path, ours: f64) {
     let map: HashMap<i64, i64, foldhash::fast::RandomState> = (0..entries as i64).map(|key| (key, key)).collect();
     let writes = (0..3).map(|round| {
         let spent = measure(|| {
-            let mut file = BufWriter::with_capacity(256 << 10, File::create(dir.join(format!("bare-{round}"))).unwrap());
+            let mut file =
+                BufWriter::with_capacity(256 << 10, File::create(dir.join(format!("bare-{round}"))).unwrap());
             for (key, value) in &map {
                 file.write_all(&key.to_be_bytes()).unwrap();
                 file.write_all(&value.to_be_bytes()).unwrap();
@@ -269,34 +272,38 @@ fn baseline(entries: usize, dir: &Path, ours: f64) {
         spent.wall / 1e6
     });
     let bare = median(writes.collect::<Vec<_>>());
-    println!("  bare write {bare:>9.0} ms   ours takes {:.2} times as long, for 26 bytes an entry instead of 16", ours / bare);
+    println!(
+        "  bare write {bare:>9.0} ms   ours takes {:.2} times as long, for 26 bytes an entry instead of 16",
+        ours / bare
+    );
 }
 
 /// The slowest single updates right after a freeze, for values that own a lot.
 fn hidden_costs() {
     println!("\none update right after a freeze (the frozen view still held), microseconds");
-    let report = |name: &str, update: &mut dyn FnMut(&KeyedBackend<i64>, i64), backend: &KeyedBackend<i64>, keys: i64| {
-        let mut micros = Vec::new();
-        for round in 0..20 {
-            let frozen = backend.snapshot().unwrap();
-            for i in 0..200 {
-                let key = (i * 7 + round) % keys;
-                backend.set_current_key(key).unwrap();
-                let start = Instant::now();
-                update(backend, key);
-                micros.push(start.elapsed().as_nanos() as f64 / 1e3);
+    let report =
+        |name: &str, update: &mut dyn FnMut(&KeyedBackend<i64>, i64), backend: &KeyedBackend<i64>, keys: i64| {
+            let mut micros = Vec::new();
+            for round in 0..20 {
+                let frozen = backend.snapshot().unwrap();
+                for i in 0..200 {
+                    let key = (i * 7 + round) % keys;
+                    backend.set_current_key(key).unwrap();
+                    let start = Instant::now();
+                    update(backend, key);
+                    micros.push(start.elapsed().as_nanos() as f64 / 1e3);
+                }
+                drop(frozen);
             }
-            drop(frozen);
-        }
-        micros.sort_by(f64::total_cmp);
-        let at = |share: f64| micros[((micros.len() - 1) as f64 * share) as usize];
-        println!(
-            "  {name:<32} median {:>8.1}   p99.9 {:>8.1}   max {:>8.1}",
-            at(0.5),
-            at(0.999),
-            micros.last().unwrap()
-        );
-    };
+            micros.sort_by(f64::total_cmp);
+            let at = |share: f64| micros[((micros.len() - 1) as f64 * share) as usize];
+            println!(
+                "  {name:<32} median {:>8.1}   p99.9 {:>8.1}   max {:>8.1}",
+                at(0.5),
+                at(0.999),
+                micros.last().unwrap()
+            );
+        };
 
     let backend = builder().build().unwrap();
     let list = backend.list_state(&ListStateDescriptor::<i64>::new("list")).unwrap();
