@@ -15,12 +15,12 @@ use highwater_checkpoint::{
 use highwater_dataflow::{Collector, ExecutionConfig, Job, JobHandle, JobOutcome};
 use highwater_state::ValueStateDescriptor;
 use highwater_types::{Error, Result};
-use support::{CommitSink, Counted, config, files, numbers, occurrences};
+use support::{CommitSink, Counted, config, files, has_checkpoint, numbers, occurrences};
 
 const RECORDS: u64 = 60_000;
 const KEYS: u64 = 97;
 /// Slow enough for several checkpoints before the end.
-const RATE: Option<f64> = Some(400_000.0);
+const RATE: Option<f64> = Some(120_000.0);
 
 /// Where user code fails, once, on one of the workers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,14 +33,15 @@ enum Place {
 }
 
 fn run(place: Place, backend: impl StateBackend) {
+    let handle = JobHandle::new();
     let sink = match place {
-        Place::Sink => CommitSink::new().failing_at(1, 7_000),
+        Place::Sink => CommitSink::new().failing_on(1, &handle),
         _ => CommitSink::new(),
     };
     let armed = Arc::new(AtomicBool::new(true));
-    let (sink_of_job, armed_of_job) = (sink.clone(), Arc::clone(&armed));
+    let (sink_of_job, armed_of_job, handle_of_job) = (sink.clone(), Arc::clone(&armed), handle.clone());
     let job = Job::new("failing", move |env| {
-        let armed = Arc::clone(&armed_of_job);
+        let (armed, handle) = (Arc::clone(&armed_of_job), handle_of_job.clone());
         env.source("numbers", numbers(RECORDS, KEYS, RATE))
             .key_by(|key: &i64| *key)
             .process("count", move |open| {
@@ -51,11 +52,9 @@ fn run(place: Place, backend: impl StateBackend) {
                 assert!(!fails_here(Place::OpenPanics), "injected panic at open");
                 let count = open.value_state(&ValueStateDescriptor::<i64>::new("count"))?;
                 let subtask = open.subtask();
-                let mut seen = 0;
                 Ok(move |key: &i64, _: i64, out: &mut Collector<Counted>| {
-                    seen += 1;
-                    let fails_here =
-                        |at| place == at && subtask == 1 && seen == 9_000 && armed.swap(false, Ordering::SeqCst);
+                    let is_due = || subtask == 1 && has_checkpoint(&handle) && armed.swap(false, Ordering::SeqCst);
+                    let fails_here = |at| place == at && is_due();
                     if fails_here(Place::Process) {
                         return Err(Error::program("injected failure of a process"));
                     }
@@ -69,7 +68,7 @@ fn run(place: Place, backend: impl StateBackend) {
             .sink("sink", sink_of_job.clone());
         Ok(())
     });
-    let result = job.execute(&config().workers(3).state_backend(backend)).unwrap();
+    let result = job.execute(&config().workers(3).state_backend(backend).handle(&handle)).unwrap();
     assert_eq!(result.outcome, JobOutcome::Finished);
     assert_eq!(result.progress.attempt, 2, "{place:?} failed once");
     assert!(result.progress.last_failure.is_some());
@@ -112,6 +111,8 @@ struct Unreliable<S> {
     storage: S,
     /// How many streams still fail.
     failures: Arc<AtomicU32>,
+    /// Checkpoints up to this one do not fail.
+    spared: u64,
 }
 
 impl<S: CheckpointStorage> CheckpointStorage for Unreliable<S> {
@@ -120,7 +121,9 @@ impl<S: CheckpointStorage> CheckpointStorage for Unreliable<S> {
     }
 
     fn streams(&self, job: JobId, id: u64, cancel: CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>> {
-        Ok(Arc::new(UnreliableStreams(self.storage.streams(job, id, cancel)?, Arc::clone(&self.failures), id)))
+        let streams = self.storage.streams(job, id, cancel)?;
+        let failures = Arc::clone(&self.failures);
+        Ok(Arc::new(UnreliableStreams { streams, failures, is_spared: id <= self.spared }))
     }
 
     fn begin_savepoint(&self, job: JobId, id: u64, target: &StoragePath) -> Result<Box<dyn CheckpointLocation>> {
@@ -136,15 +139,18 @@ impl<S: CheckpointStorage> CheckpointStorage for Unreliable<S> {
     }
 }
 
-struct UnreliableStreams(Arc<dyn CheckpointStreamFactory>, Arc<AtomicU32>, u64);
+struct UnreliableStreams {
+    streams: Arc<dyn CheckpointStreamFactory>,
+    failures: Arc<AtomicU32>,
+    is_spared: bool,
+}
 
 impl CheckpointStreamFactory for UnreliableStreams {
     fn create_stream(&self, scope: StateScope) -> Result<Box<dyn CheckpointStream>> {
-        // The first checkpoint is spared, so that there is something to restore.
-        let fails = |left: u32| if self.2 > 1 { left.checked_sub(1) } else { None };
-        match self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails) {
+        let next = |left: u32| if self.is_spared { None } else { left.checked_sub(1) };
+        match self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) {
             Ok(_) => Err(Error::storage("injected: no space left")),
-            Err(_) => self.0.create_stream(scope),
+            Err(_) => self.streams.create_stream(scope),
         }
     }
 }
@@ -154,7 +160,7 @@ fn run_unreliable(
     tolerated: u32,
     failures: u32,
 ) -> (JobHandle, Result<JobOutcome>, CommitSink) {
-    let storage = Unreliable { storage, failures: Arc::new(AtomicU32::new(failures)) };
+    let storage = Unreliable { storage, failures: Arc::new(AtomicU32::new(failures)), spared: 1 };
     let sink = CommitSink::new();
     let sink_of_job = sink.clone();
     let job = Job::new("unreliable", move |env| {
@@ -186,6 +192,27 @@ fn a_failing_asynchronous_part_costs_a_checkpoint_and_nothing_else() {
     assert_eq!(outcome.unwrap(), JobOutcome::Finished);
     assert!((1..=2).contains(&handle.progress().failed_checkpoints));
     sink.assert_exactly_once(&occurrences(RECORDS, KEYS));
+}
+
+#[test]
+fn a_final_checkpoint_that_fails_is_tried_again() {
+    let sink = CommitSink::new();
+    let of_job = sink.clone();
+    let job = Job::new("persistent", move |env| {
+        support::count(env.source("numbers", numbers(5_000, KEYS, None)), "count").sink("sink", of_job.clone());
+        Ok(())
+    });
+    let storage = JobManagerCheckpointStorage::new();
+    let failing = Unreliable { storage, failures: Arc::new(AtomicU32::new(1)), spared: 0 };
+    let config = ExecutionConfig::new()
+        .workers(2)
+        .state_backend(HashMapStateBackend::new())
+        .checkpoint_storage(failing)
+        .tolerable_checkpoint_failures(1);
+    let result = job.execute(&config).unwrap();
+    assert_eq!(result.outcome, JobOutcome::Finished);
+    assert_eq!((result.progress.failed_checkpoints, result.progress.completed_checkpoints), (1, 1));
+    sink.assert_exactly_once(&occurrences(5_000, KEYS));
 }
 
 #[test]

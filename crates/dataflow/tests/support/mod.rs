@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highwater_backends::{FsStateBackend, RestartStrategy};
-use highwater_dataflow::{Collector, DataStream, ExecutionConfig, GeneratorSource, Sink, SinkContext, SinkWriter};
+use highwater_dataflow::{
+    Collector, DataStream, ExecutionConfig, GeneratorSource, JobHandle, Sink, SinkContext, SinkWriter,
+};
 use highwater_state::{ListStateDescriptor, OperatorListState, ValueStateDescriptor};
 use highwater_types::Result;
 
@@ -19,8 +21,8 @@ pub(crate) type Counted = (i64, i64);
 pub(crate) struct CommitSink {
     /// With the checkpoint that covers the record: committing again after a restore changes nothing.
     committed: Arc<Mutex<BTreeSet<(i64, Counted)>>>,
-    /// Subtask and number of the record at which writing fails, once.
-    fail_at: Arc<Mutex<Option<(u32, u64)>>>,
+    /// The subtask on which writing fails, once, when the job has completed a checkpoint.
+    failing: Arc<Mutex<Option<(u32, JobHandle)>>>,
     delay: Duration,
 }
 
@@ -29,9 +31,9 @@ impl CommitSink {
         Self::default()
     }
 
-    /// Fails once, on one subtask, before its `record`th record.
-    pub(crate) fn failing_at(self, subtask: u32, record: u64) -> Self {
-        *self.fail_at.lock().unwrap() = Some((subtask, record));
+    /// Fails once, on one subtask, when the job has completed a checkpoint.
+    pub(crate) fn failing_on(self, subtask: u32, handle: &JobHandle) -> Self {
+        *self.failing.lock().unwrap() = Some((subtask, handle.clone()));
         self
     }
 
@@ -66,7 +68,6 @@ impl Sink<Counted> for CommitSink {
         let mut writer = Writer {
             sink: self.clone(),
             subtask: context.subtask,
-            seen: 0,
             current: Vec::new(),
             prepared: pending.get()?.into_iter().map(|(id, key, count)| (id, (key, count))).collect(),
             pending,
@@ -85,7 +86,6 @@ impl Sink<Counted> for CommitSink {
 struct Writer {
     sink: CommitSink,
     subtask: u32,
-    seen: u64,
     current: Vec<Counted>,
     prepared: Vec<(i64, Counted)>,
     pending: OperatorListState<(i64, i64, i64)>,
@@ -93,8 +93,8 @@ struct Writer {
 
 impl SinkWriter<Counted> for Writer {
     fn write(&mut self, record: Counted) -> Result<()> {
-        self.seen += 1;
-        let fails = self.sink.fail_at.lock().unwrap().take_if(|at| *at == (self.subtask, self.seen)).is_some();
+        let is_due = |(subtask, handle): &mut (u32, JobHandle)| *subtask == self.subtask && has_checkpoint(handle);
+        let fails = self.sink.failing.lock().unwrap().take_if(is_due).is_some();
         assert!(!fails, "injected failure of the sink");
         if !self.sink.delay.is_zero() {
             std::thread::sleep(self.sink.delay);
@@ -114,6 +114,11 @@ impl SinkWriter<Counted> for Writer {
         self.sink.committed.lock().unwrap().extend(done);
         Ok(())
     }
+}
+
+/// Whether a job has something to restore.
+pub(crate) fn has_checkpoint(handle: &JobHandle) -> bool {
+    handle.progress().completed_checkpoints > 0
 }
 
 /// Counts per key.
