@@ -42,7 +42,7 @@ impl<T> Group<T> {
     #[inline]
     pub(super) fn prefetch(&self) {
         #[cfg(target_arch = "x86_64")]
-        if size_of::<Self>() <= 4 * CACHE_LINE {
+        if size_of::<Self>() <= 8 * CACHE_LINE {
             let start = std::ptr::from_ref(self).cast::<i8>();
             for line in (0..size_of::<Self>()).step_by(CACHE_LINE) {
                 // SAFETY: the address lies within the group, and a prefetch reads nothing.
