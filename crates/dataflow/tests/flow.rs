@@ -187,3 +187,72 @@ fn reduce_emits_every_intermediate_result() {
     job.execute(&config().workers(3)).unwrap();
     sink.assert_exactly_once(&occurrences(10_000, 7));
 }
+
+/// Processor time of this process so far.
+#[cfg(target_os = "linux")]
+fn processor_time(threads: &str) -> Duration {
+    let mut ticks = 0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap().filter_map(std::result::Result::ok) {
+        // Fields 14 and 15, counted behind the name, which stands in brackets.
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        if stat.contains(threads) {
+            let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            ticks += fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
+        }
+    }
+    Duration::from_millis(ticks * 10)
+}
+
+/// Runs in a process of its own, so that no other test's threads are counted.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_idle_job_rests() {
+    const CHILD: &str = "HIGHWATER_TEST_IDLE";
+    if std::env::var_os(CHILD).is_none() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let status = command.args(["--exact", "an_idle_job_rests", "--nocapture"]).env(CHILD, "1").status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let job = Job::new("idle", |env| {
+        count(env.source("numbers", GeneratorSource::new(|index| index as i64).rate(20.0)), "count");
+        Ok(())
+    });
+    let handle = JobHandle::new();
+    let watcher = handle.clone();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        let before = processor_time("timely:work");
+        std::thread::sleep(Duration::from_millis(1_000));
+        let used = processor_time("timely:work") - before;
+        watcher.stop();
+        used
+    });
+    let config = ExecutionConfig::new().workers(3).checkpoint_interval(Duration::from_millis(500)).handle(&handle);
+    job.execute(&config).unwrap();
+    let used = thread.join().unwrap();
+    assert!(used < Duration::from_millis(250), "three idle workers used {used:?} of a second");
+}
+
+#[test]
+fn a_source_with_little_to_send_does_not_slow_down_a_busy_one() {
+    let job = Job::new("busy and idle", |env| {
+        count(env.source("busy", numbers(1_000_000, 1_000, None)), "count busy");
+        // Four seconds of waiting.
+        count(env.source("idle", numbers(20, 20, Some(5.0))), "count idle");
+        Ok(())
+    });
+    let handle = JobHandle::new();
+    let (watcher, begin) = (handle.clone(), Instant::now());
+    let thread = std::thread::spawn(move || {
+        while watcher.progress().records_in < 1_000_000 && begin.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        watcher.stop();
+        begin.elapsed()
+    });
+    let result = job.execute(&ExecutionConfig::new().workers(2).handle(&handle)).unwrap();
+    let busy = thread.join().unwrap();
+    assert_eq!(result.outcome, JobOutcome::Stopped);
+    assert!(busy < Duration::from_millis(3_500), "a million records took {busy:?}");
+}

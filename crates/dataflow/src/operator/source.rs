@@ -25,8 +25,6 @@ use crate::source::{SourceReader, SourceStatus};
 const BATCH: usize = 1_024;
 /// A source lets the other operators of its worker run after this time.
 const SLICE: Duration = Duration::from_millis(1);
-/// An idle source looks again after this time at the latest, so that it does not hold up others.
-const LONGEST_REST: Duration = Duration::from_millis(50);
 
 /// What a source operator is built from.
 pub(crate) struct SourceParts<T> {
@@ -158,7 +156,7 @@ impl<T> SourceTask<T> {
             SourceStatus::Ready if self.flow.allowance() > 0 => self.activator.activate(),
             SourceStatus::Ready => {}
             SourceStatus::Idle(time) => {
-                let due = now + time.min(LONGEST_REST);
+                let due = now + time.min(self.flow.longest_rest());
                 if self.alarm.is_none_or(|alarm| alarm <= now || alarm > due) {
                     self.alarm = Some(due);
                     self.activator.activate_after(due.saturating_duration_since(now));

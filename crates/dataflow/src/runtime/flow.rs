@@ -14,6 +14,8 @@ const TICK_RECORDS: std::ops::RangeInclusive<usize> = 16..=32_768;
 const FIRST_TICK_RECORDS: usize = 256;
 /// Longest time a tick with records stays open.
 const TICK_LENGTH: Duration = Duration::from_millis(5);
+/// Longest rest of an idle source while nobody else seems to be at work.
+const LONGEST_REST: Duration = Duration::from_millis(50);
 /// How far ahead of the end's frontier a source moves at least, in ticks.
 const LEAP: u64 = WINDOW as u64 / 2;
 /// The same for a source that has nothing to send at the moment.
@@ -33,6 +35,10 @@ pub(crate) struct FlowControl {
     tick_records: usize,
     /// Earlier times with records that have not all reached the end, oldest first, and when they were closed.
     outstanding: VecDeque<(Time, Instant)>,
+    /// When the time last changed, and the frontier of the end as it was then.
+    moved: (Instant, Option<Time>),
+    /// Whether the frontier has moved since without reaching this source: others are at work.
+    others_move: bool,
 }
 
 impl FlowControl {
@@ -43,6 +49,8 @@ impl FlowControl {
             tick_began: clock,
             tick_records: FIRST_TICK_RECORDS,
             outstanding: VecDeque::with_capacity(WINDOW),
+            moved: (clock, None),
+            others_move: false,
         }
     }
 
@@ -53,6 +61,7 @@ impl FlowControl {
 
     /// Forgets the times that are through: those below the frontier of the dataflow's end.
     pub(crate) fn release(&mut self, end: Option<Time>, clock: Instant) {
+        self.others_move |= end > self.moved.1 && end.is_some_and(|end| end < self.now);
         while let Some((time, closed)) = self.outstanding.front().copied() {
             if end.is_some_and(|end| end <= time) {
                 break;
@@ -93,18 +102,33 @@ impl FlowControl {
     /// Closes the tick when it is full or old, or the source has nothing to add. Returns whether the time has changed.
     ///
     /// The frontier of the end waits for the slowest source. One that has little to send therefore leaps ahead of it:
-    /// it must not hold up the others.
+    /// it must not hold up the others. It does so now and then only, for each leap moves the frontier, which wakes all
+    /// sources: idle ones would keep each other awake.
     pub(crate) fn next_tick(&mut self, end: Option<Time>, idle: bool, clock: Instant) -> bool {
         let leap = self.ahead_of(end, if idle { IDLE_LEAP } else { LEAP });
         if self.sent == 0 {
-            return self.move_to(leap, clock);
+            let has_rested = clock.saturating_duration_since(self.moved.0) >= TICK_LENGTH;
+            return has_rested && self.leap_to(leap, end, clock);
         }
         let old = clock.saturating_duration_since(self.tick_began) >= TICK_LENGTH;
         if idle || old || self.sent >= self.tick_records {
             let next = self.now.saturating_add(1).min(self.last_of_epoch());
-            return self.move_to(leap.max(next), clock);
+            return self.leap_to(leap.max(next), end, clock);
         }
         false
+    }
+
+    /// How long an idle source may rest before it looks whether it holds up others.
+    pub(crate) fn longest_rest(&self) -> Duration {
+        if self.others_move { TICK_LENGTH } else { LONGEST_REST }
+    }
+
+    fn leap_to(&mut self, next: Time, end: Option<Time>, clock: Instant) -> bool {
+        let has_moved = self.move_to(next, clock);
+        if has_moved {
+            (self.moved, self.others_move) = ((clock, end), false);
+        }
+        has_moved
     }
 
     fn ahead_of(&self, end: Option<Time>, ticks: u64) -> Time {
@@ -191,10 +215,16 @@ mod tests {
     fn a_source_without_records_leaps_ahead_of_the_end() {
         let clock = Instant::now();
         let mut flow = FlowControl::new(1, clock);
+        assert!(!flow.next_tick(Some(time::at(1, 100)), true, clock), "not all the time");
+        let clock = clock + TICK_LENGTH;
         assert!(flow.next_tick(Some(time::at(1, 100)), true, clock));
         assert_eq!(flow.now(), time::at(1, 100 + IDLE_LEAP));
+        let clock = clock + TICK_LENGTH;
         assert!(!flow.next_tick(Some(time::at(1, 100)), true, clock));
         assert!(!flow.next_tick(Some(time::at(0, 500)), true, clock), "the end is in an earlier epoch");
+        assert_eq!(flow.longest_rest(), LONGEST_REST);
+        flow.release(Some(time::at(1, 101)), clock);
+        assert_eq!(flow.longest_rest(), TICK_LENGTH, "somebody else is at work");
         assert!(flow.finish(clock));
         assert_eq!(flow.now(), time::at(1, time::LAST_TICK));
     }
