@@ -17,8 +17,8 @@ use std::sync::Arc;
 use highwater_types::{Key, SerializerRef};
 
 use self::cell::{Inline, Shared, ValueCell};
-pub(crate) use self::state::AnyState;
 use self::list::{List, ListCell, ShortList, fits_entry};
+pub(crate) use self::state::AnyState;
 use self::state::HeapState;
 pub use self::states::MapKey;
 use self::states::{FoldFormat, ListFormat, MapFormat, ValueFormat};

@@ -377,8 +377,8 @@ impl<K: Key, N: Namespace, UK: MapKey, UV: StateValue> MapOps<UK, UV, N>
 
     fn put(&self, key: UK, value: UV) -> Result<()> {
         let cells = self.cells();
-        let put = |map: &mut _, entry| cells.put(map, entry);
-        self.upsert((key, value), put, |entry| changed(put, entry))
+        let one = |(key, value)| Map::one(&cells.hasher, key, value);
+        self.upsert((key, value), |map, entry| cells.put(map, entry), one)
     }
 
     fn put_all(&self, entries: Vec<(UK, UV)>) -> Result<()> {

@@ -124,43 +124,9 @@ proptest! {
     }
 
     #[test]
-    fn a_map_is_a_map_and_its_clones_stand_still(steps in steps(1500)) {
-        let hasher = RandomState::default();
-        let mut map = Map::<u16, String>::new();
-        let mut model = HashMap::new();
-        let mut clones: Vec<(Map<u16, String>, HashMap<u16, String>)> = Vec::new();
-        for step in steps {
-            match step {
-                Step::Put(key, value) => {
-                    map.put(&hasher, key, value.clone());
-                    model.insert(key, value);
-                }
-                Step::Remove(key) => {
-                    map.remove(&hasher, &key);
-                    model.remove(&key);
-                }
-                Step::Retain(divisor) => {
-                    map.retain(&hasher, |key, _| key % divisor != 0);
-                    model.retain(|key, _| key % divisor != 0);
-                }
-                Step::Freeze => clones.push((map.clone(), model.clone())),
-                // A clone lives on by itself: the original may go, or be written further.
-                Step::Check(index) if !clones.is_empty() => {
-                    let index = index % clones.len();
-                    std::mem::swap(&mut map, &mut clones[index].0);
-                    std::mem::swap(&mut model, &mut clones[index].1);
-                }
-                Step::Drop(index) if !clones.is_empty() => drop(clones.swap_remove(index % clones.len())),
-                Step::Check(_) | Step::Drop(_) => {}
-            }
-            prop_assert_eq!(map.len(), model.len());
-        }
-        for (map, model) in clones.into_iter().chain([(map, model)]) {
-            for (key, value) in &model {
-                prop_assert_eq!(map.get(&hasher, key), Some(value));
-            }
-            prop_assert_eq!(map.iter().map(|(key, value)| (*key, value.clone())).collect::<HashMap<_, _>>(), model);
-        }
+    fn a_map_is_a_map_and_its_clones_stand_still(steps in prop_oneof![steps(1500), steps(20)]) {
+        run_map(steps.clone(), |value| value.to_owned());
+        run_map(steps, |value| value.len());
     }
 
     #[test]
@@ -171,6 +137,46 @@ proptest! {
     ) {
         run_list::<List<u32>>(first, &pushes, divisor);
         run_list::<ShortList<u32>>(first, &pushes, divisor);
+    }
+}
+
+fn run_map<V: Clone + PartialEq + std::fmt::Debug>(steps: Vec<Step>, of: impl Fn(&str) -> V) {
+    let hasher = RandomState::default();
+    let mut map = Map::<u16, V>::new();
+    let mut model = HashMap::new();
+    let mut clones: Vec<(Map<u16, V>, HashMap<u16, V>)> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Put(key, value) => {
+                let value = of(&value);
+                map.put(&hasher, key, value.clone());
+                model.insert(key, value);
+            }
+            Step::Remove(key) => {
+                map.remove(&hasher, &key);
+                model.remove(&key);
+            }
+            Step::Retain(divisor) => {
+                map.retain(&hasher, |key, _| key % divisor != 0);
+                model.retain(|key, _| key % divisor != 0);
+            }
+            Step::Freeze => clones.push((map.clone(), model.clone())),
+            // A clone lives on by itself: the original may go, or be written further.
+            Step::Check(index) if !clones.is_empty() => {
+                let index = index % clones.len();
+                std::mem::swap(&mut map, &mut clones[index].0);
+                std::mem::swap(&mut model, &mut clones[index].1);
+            }
+            Step::Drop(index) if !clones.is_empty() => drop(clones.swap_remove(index % clones.len())),
+            Step::Check(_) | Step::Drop(_) => {}
+        }
+        assert_eq!(map.len(), model.len());
+    }
+    for (map, model) in clones.into_iter().chain([(map, model)]) {
+        for (key, value) in &model {
+            assert_eq!(map.get(&hasher, key), Some(value));
+        }
+        assert_eq!(map.iter().map(|(key, value)| (*key, value.clone())).collect::<HashMap<_, _>>(), model);
     }
 }
 
