@@ -20,6 +20,10 @@ use highwater_types::{DefaultSerializer, MaxParallelism};
 
 const KEYS: usize = 500_000;
 const DRAWS: usize = 1 << 20;
+const OPS: usize = 1_000_000;
+const FEW_OPS: usize = 300_000;
+/// Keys prepared together.
+const GROUP: usize = 16;
 const WARM_UP: usize = 3;
 const ROUNDS: usize = 7;
 
@@ -59,533 +63,466 @@ fn backend() -> KeyedBackend<i64> {
     KeyedBackend::builder(i64::default_serializer(), max_parallelism, max_parallelism.all()).build().unwrap()
 }
 
-/// Counts the draws in groups of keys prepared ahead, as keyed operators do with their batches.
-fn count_prepared(operations: usize, tables: &Tables, backend: &KeyedBackend<i64>, state: &ValueState<i64>) -> Spent {
-    const GROUP: usize = 16;
-    let run = || {
-        let mut group = Vec::with_capacity(GROUP);
-        for start in (0..operations).step_by(GROUP) {
-            group.extend((start..start + GROUP).map(|i| backend.prepare_key(tables.key(i)).unwrap()));
-            for key in group.drain(..) {
-                backend.set_prepared_key(key).unwrap();
-                state.modify(|| 0, |value| *value = value.wrapping_add(1)).unwrap();
+/// One side of a comparison: its state, one operation, and what puts the state back after each round, untimed.
+struct Side<S, O, R> {
+    state: S,
+    operation: O,
+    reset: R,
+}
+
+impl<S, O: FnMut(&mut S, usize), R: FnMut(&mut S)> Side<S, O, R> {
+    fn new(state: S, operation: O, reset: R) -> Self {
+        Self { state, operation, reset }
+    }
+
+    /// Nanoseconds per operation: medians of the timed rounds.
+    fn measure(&mut self, operations: usize) -> Spent {
+        let mut spent = Vec::new();
+        for round in 0..WARM_UP + ROUNDS {
+            let one = measure(|| (0..operations).for_each(|i| (self.operation)(&mut self.state, i)));
+            (self.reset)(&mut self.state);
+            if round >= WARM_UP {
+                spent.push(one);
             }
         }
-    };
-    rounds(operations, run, || {})
-}
-
-/// Runs the warm-up and the timed rounds; `reset` runs untimed after each. Returns nanoseconds per operation.
-fn rounds(operations: usize, mut run: impl FnMut(), mut reset: impl FnMut()) -> Spent {
-    let mut spent = Vec::new();
-    for round in 0..WARM_UP + ROUNDS {
-        let one = measure(&mut run);
-        reset();
-        if round >= WARM_UP {
-            spent.push(one);
-        }
-    }
-    Spent {
-        wall: median(spent.iter().map(|one| one.wall)) / operations as f64,
-        cpu: median(spent.iter().map(|one| one.cpu)) / operations as f64,
+        let per_operation = |of: fn(&Spent) -> f64| median(spent.iter().map(of)) / operations as f64;
+        Spent { wall: per_operation(|one| one.wall), cpu: per_operation(|one| one.cpu) }
     }
 }
 
-struct Report(Vec<String>);
+struct Report {
+    /// Parts of names; none wants all rows.
+    wanted: Vec<String>,
+}
 
 impl Report {
     fn wants(&self, name: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|wanted| name.contains(wanted.as_str()))
+        self.wanted.is_empty() || self.wanted.iter().any(|wanted| name.contains(wanted.as_str()))
     }
 
-    fn row(&self, name: &str, ours: Spent, bare: Spent, flink: Option<f64>) {
-        let per_ms = |nanos: f64| grouped(1e6 / nanos);
-        let flink =
-            flink.map_or(String::new(), |flink| format!("{:>9} {:>7.1}x", grouped(flink), 1e6 / ours.cpu / flink));
+    fn head() {
         println!(
-            "{name:<26} {:>9} {:>9} {:>9} {:>9} {:>8.2} {flink}",
+            "{:<26} {:>9} {:>9} {:>9} {:>9} {:>8} {:>9} {:>8}",
+            "operations per ms", "wall", "cpu", "bare wall", "bare cpu", "x bare", "Flink cpu", "x Flink"
+        );
+    }
+
+    /// Measures both sides and prints them beside Flink's operations per millisecond.
+    fn row<S, O, R, S2, O2, R2>(
+        &self,
+        name: &str,
+        operations: usize,
+        flink: Option<f64>,
+        mut ours: Side<S, O, R>,
+        mut bare: Side<S2, O2, R2>,
+    ) where
+        O: FnMut(&mut S, usize),
+        R: FnMut(&mut S),
+        O2: FnMut(&mut S2, usize),
+        R2: FnMut(&mut S2),
+    {
+        if !self.wants(name) {
+            return;
+        }
+        let (ours, bare) = (ours.measure(operations), bare.measure(operations));
+        let per_ms = |nanos: f64| grouped(1e6 / nanos);
+        let flink = flink.map(|flink| format!("{:>9} {:>7.1}x", grouped(flink), 1e6 / ours.cpu / flink));
+        println!(
+            "{name:<26} {:>9} {:>9} {:>9} {:>9} {:>8.2} {}",
             per_ms(ours.wall),
             per_ms(ours.cpu),
             per_ms(bare.wall),
             per_ms(bare.cpu),
             ours.cpu / bare.cpu,
+            flink.unwrap_or_default(),
         );
     }
 }
 
-fn value_rows(report: &Report, tables: &Tables) {
-    if !report.wants("value") {
-        return;
+fn nothing<S>(_: &mut S) {}
+
+/// Counts the draws in groups of keys prepared ahead, as keyed operators do with their batches. One operation is a group.
+fn count_group(backend: &KeyedBackend<i64>, state: &ValueState<i64>, tables: &Tables, group: usize) {
+    let keys: [_; GROUP] = std::array::from_fn(|i| backend.prepare_key(tables.key(group * GROUP + i)).unwrap());
+    for key in keys {
+        backend.set_prepared_key(key).unwrap();
+        state.modify(|| 0, |value| *value = value.wrapping_add(1)).unwrap();
     }
-    const OPS: usize = 1_000_000;
-    let fill = |state: &ValueState<i64>, backend: &KeyedBackend<i64>, bare: &mut BareMap<i64>| {
-        for i in 0..KEYS {
-            backend.set_current_key(i as i64).unwrap();
-            state.update(tables.value(i)).unwrap();
-            bare.insert(i as i64, tables.value(i));
-        }
-    };
-    let backend = backend();
-    let state = backend.value_state(&ValueStateDescriptor::<i64>::new("value")).unwrap();
-    let mut bare = BareMap::default();
-    fill(&state, &backend, &mut bare);
+}
 
-    let mut sum = 0_i64;
-    let ours = rounds(
+/// The rows of value state over `keys` keys.
+fn value_rows(report: &Report, tables: &Tables, keys: usize, prefix: &str, flink: impl Fn(f64) -> Option<f64>) {
+    let before = resident().0;
+    let backend = &backend();
+    let state = &backend.value_state(&ValueStateDescriptor::<i64>::new("value")).unwrap();
+    for i in 0..keys {
+        backend.set_current_key(i as i64).unwrap();
+        state.update(tables.value(i)).unwrap();
+    }
+    let ours = resident().0 - before;
+    let before = resident().0;
+    let bare: &mut BareMap<i64> = &mut (0..keys).map(|i| (i as i64, tables.value(i))).collect();
+    if keys > KEYS {
+        let per_entry = |bytes: u64| bytes as f64 / keys as f64;
+        println!("{prefix}bytes per entry: {:.1} ours, {:.1} bare", per_entry(ours), per_entry(resident().0 - before));
+    }
+    let name = |name: &str| format!("{prefix}{name}");
+    let at = |i: usize| backend.set_current_key(tables.key(i)).unwrap();
+
+    let mut sum = (0_i64, 0_i64);
+    report.row(
+        &name("valueGet"),
         OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
-                sum = sum.wrapping_add(state.value().unwrap().unwrap());
-            }
-        },
-        || {},
+        flink(4_629.0),
+        Side::new(
+            &mut sum.0,
+            |sum, i| {
+                at(i);
+                **sum = sum.wrapping_add(state.value().unwrap().unwrap());
+            },
+            nothing,
+        ),
+        Side::new(&mut sum.1, |sum, i| **sum = sum.wrapping_add(bare[&tables.key(i)]), nothing),
     );
-    let theirs = rounds(OPS, || (0..OPS).for_each(|i| sum = sum.wrapping_add(bare[&tables.key(i)])), || {});
-    report.row("valueGet", ours, theirs, Some(4_629.0));
+    assert_eq!(sum.0, sum.1, "both sides read the same");
 
-    let ours = rounds(
+    report.row(
+        &name("valueUpdate"),
         OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
+        flink(3_735.0),
+        Side::new(
+            (),
+            |(), i| {
+                at(i);
                 state.update(tables.value(i)).unwrap();
-            }
-        },
-        || {},
-    );
-    let theirs = rounds(
-        OPS,
-        || {
-            (0..OPS).for_each(|i| {
+            },
+            nothing,
+        ),
+        Side::new(
+            &mut *bare,
+            |bare, i| {
                 bare.insert(tables.key(i), tables.value(i));
-            })
-        },
-        || {},
+            },
+            nothing,
+        ),
     );
-    report.row("valueUpdate", ours, theirs, Some(3_735.0));
-
-    let ours = rounds(
+    report.row(
+        &name("valueReadModifyWrite"),
         OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
+        flink(2_238.0),
+        Side::new(
+            (),
+            |(), i| {
+                at(i);
                 let value = state.value().unwrap().unwrap();
                 state.update(value.wrapping_add(1)).unwrap();
-            }
-        },
-        || {},
-    );
-    let theirs = rounds(
-        OPS,
-        || {
-            for i in 0..OPS {
+            },
+            nothing,
+        ),
+        Side::new(
+            &mut *bare,
+            |bare, i| {
                 let value = bare[&tables.key(i)];
                 bare.insert(tables.key(i), value.wrapping_add(1));
-            }
-        },
-        || {},
+            },
+            nothing,
+        ),
     );
-    report.row("valueReadModifyWrite", ours, theirs, Some(2_238.0));
-
-    let ours = rounds(
+    let count = |bare: &mut &mut BareMap<i64>, i: usize| {
+        let value = bare.entry(tables.key(i)).or_insert(0);
+        *value = value.wrapping_add(1);
+    };
+    report.row(
+        &name("value modify in place"),
         OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
+        flink(2_238.0),
+        Side::new(
+            (),
+            |(), i| {
+                at(i);
                 state.modify(|| 0, |value| *value = value.wrapping_add(1)).unwrap();
-            }
-        },
-        || {},
+            },
+            nothing,
+        ),
+        Side::new(&mut *bare, count, nothing),
     );
-    let theirs = rounds(
-        OPS,
-        || {
-            for i in 0..OPS {
-                let value = bare.entry(tables.key(i)).or_insert(0);
-                *value = value.wrapping_add(1);
-            }
-        },
-        || {},
+    report.row(
+        &name("value, 16 keys prepared"),
+        OPS / GROUP,
+        // Both sides count a group of keys per operation.
+        flink(2_238.0 / GROUP as f64),
+        Side::new((), |(), group| count_group(backend, state, tables, group), nothing),
+        Side::new(&mut *bare, |bare, group| (0..GROUP).for_each(|i| count(bare, group * GROUP + i)), nothing),
     );
-    report.row("value modify in place", ours, theirs, Some(2_238.0));
-    report.row("  with keys prepared", count_prepared(OPS, tables, &backend, &state), theirs, Some(2_238.0));
-
-    let ours = rounds(
+    if keys > KEYS {
+        return;
+    }
+    report.row(
+        &name("valueAdd"),
         KEYS,
-        || {
-            for i in 0..KEYS {
+        flink(5_475.0),
+        Side::new(
+            (),
+            |(), i| {
                 backend.set_current_key(tables.new_keys[i]).unwrap();
                 state.update(tables.value(i)).unwrap();
-            }
-        },
-        || {
-            for key in &tables.new_keys {
-                backend.set_current_key(*key).unwrap();
-                state.clear().unwrap();
-            }
-        },
-    );
-    let bare = std::cell::RefCell::new(bare);
-    let theirs = rounds(
-        KEYS,
-        || {
-            let mut bare = bare.borrow_mut();
-            (0..KEYS).for_each(|i| {
+            },
+            |()| {
+                for key in &tables.new_keys {
+                    backend.set_current_key(*key).unwrap();
+                    state.clear().unwrap();
+                }
+            },
+        ),
+        Side::new(
+            &mut *bare,
+            |bare, i| {
                 bare.insert(tables.new_keys[i], tables.value(i));
-            });
-        },
-        || {
-            tables.new_keys.iter().for_each(|key| {
-                bare.borrow_mut().remove(key);
-            })
-        },
+            },
+            |bare| tables.new_keys.iter().for_each(|key| assert!(bare.remove(key).is_some())),
+        ),
     );
-    report.row("valueAdd", ours, theirs, Some(5_475.0));
-    assert_ne!(sum, 1, "the reads are used");
 }
 
 fn list_rows(report: &Report, tables: &Tables) {
-    if !report.wants("list") {
-        return;
-    }
-    const OPS: usize = 1_000_000;
-    let backend = backend();
-    let list: ListState<i64> = backend.list_state(&ListStateDescriptor::new("list")).unwrap();
-    let bare = std::cell::RefCell::new(BareMap::<Vec<i64>>::default());
-    let reset = || {
+    let backend = &backend();
+    let list: &ListState<i64> = &backend.list_state(&ListStateDescriptor::new("list")).unwrap();
+    let bare = &mut BareMap::<Vec<i64>>::default();
+    let at = |i: usize| backend.set_current_key(tables.key(i)).unwrap();
+    let one_each = |(): &mut ()| {
         for i in 0..KEYS {
             backend.set_current_key(i as i64).unwrap();
             list.update(vec![tables.value(i)]).unwrap();
         }
     };
-    let reset_bare = || {
-        let mut bare = bare.borrow_mut();
-        (0..KEYS).for_each(|i| {
+    let one_each_bare = |bare: &mut &mut BareMap<Vec<i64>>| {
+        for i in 0..KEYS {
             bare.insert(i as i64, vec![tables.value(i)]);
-        });
+        }
     };
-    reset();
-    reset_bare();
+    one_each(&mut ());
+    one_each_bare(&mut &mut *bare);
 
-    let mut sum = 0_i64;
-    let ours = rounds(
+    let mut sum = (0_i64, 0_i64);
+    report.row(
+        "listGet",
         OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
-                list.for_each(|element| sum = sum.wrapping_add(*element)).unwrap();
-            }
-        },
-        || {},
+        Some(3_734.0),
+        Side::new(
+            &mut sum.0,
+            |sum, i| {
+                at(i);
+                list.for_each(|element| **sum = sum.wrapping_add(*element)).unwrap();
+            },
+            nothing,
+        ),
+        Side::new(
+            &mut sum.1,
+            |sum, i| bare[&tables.key(i)].iter().for_each(|element| **sum = sum.wrapping_add(*element)),
+            nothing,
+        ),
     );
-    let theirs = rounds(
-        OPS,
-        || {
-            let bare = bare.borrow();
-            (0..OPS).for_each(|i| bare[&tables.key(i)].iter().for_each(|element| sum = sum.wrapping_add(*element)));
-        },
-        || {},
-    );
-    report.row("listGet", ours, theirs, Some(3_734.0));
+    assert_eq!(sum.0, sum.1, "both sides read the same");
 
-    let ours = rounds(
+    report.row(
+        "listAppend",
         OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
+        Some(2_472.0),
+        Side::new(
+            (),
+            |(), i| {
+                at(i);
                 list.add(tables.value(i)).unwrap();
-            }
-        },
-        reset,
+            },
+            one_each,
+        ),
+        Side::new(&mut *bare, |bare, i| bare.entry(tables.key(i)).or_default().push(tables.value(i)), one_each_bare),
     );
-    let theirs = rounds(
-        OPS,
-        || {
-            let mut bare = bare.borrow_mut();
-            (0..OPS).for_each(|i| bare.entry(tables.key(i)).or_default().push(tables.value(i)));
-        },
-        reset_bare,
-    );
-    report.row("listAppend", ours, theirs, Some(2_472.0));
-
-    let ours = rounds(
+    report.row(
+        "listAdd",
         KEYS,
-        || {
-            for i in 0..KEYS {
+        Some(3_370.0),
+        Side::new(
+            (),
+            |(), i| {
                 backend.set_current_key(tables.new_keys[i]).unwrap();
                 list.add(tables.value(i)).unwrap();
-            }
-        },
-        || {
-            for key in &tables.new_keys {
-                backend.set_current_key(*key).unwrap();
-                list.clear().unwrap();
-            }
-        },
+            },
+            |()| {
+                for key in &tables.new_keys {
+                    backend.set_current_key(*key).unwrap();
+                    list.clear().unwrap();
+                }
+            },
+        ),
+        Side::new(
+            &mut *bare,
+            |bare, i| bare.entry(tables.new_keys[i]).or_default().push(tables.value(i)),
+            |bare| tables.new_keys.iter().for_each(|key| assert!(bare.remove(key).is_some())),
+        ),
     );
-    let theirs = rounds(
-        KEYS,
-        || {
-            let mut bare = bare.borrow_mut();
-            (0..KEYS).for_each(|i| bare.entry(tables.new_keys[i]).or_default().push(tables.value(i)));
-        },
-        || {
-            tables.new_keys.iter().for_each(|key| {
-                bare.borrow_mut().remove(key);
-            })
-        },
-    );
-    report.row("listAdd", ours, theirs, Some(3_370.0));
-
-    const UPDATES: usize = 300_000;
-    let hundred = |i: usize| (0..100).map(|j| tables.value(i) + j).collect::<Vec<i64>>();
-    let ours = rounds(
-        UPDATES,
-        || {
-            for i in 0..UPDATES {
+    let hundred = |i: usize| (0..100).map(|j| tables.value(i).wrapping_add(j)).collect::<Vec<i64>>();
+    report.row(
+        "listUpdate100",
+        FEW_OPS,
+        Some(1_449.0),
+        Side::new(
+            (),
+            |(), i| {
                 backend.set_current_key(tables.key(i) % 50_000).unwrap();
                 list.update(hundred(i)).unwrap();
-            }
-        },
-        || {},
-    );
-    let theirs = rounds(
-        UPDATES,
-        || {
-            let mut bare = bare.borrow_mut();
-            (0..UPDATES).for_each(|i| {
+            },
+            nothing,
+        ),
+        Side::new(
+            &mut *bare,
+            |bare, i| {
                 bare.insert(tables.key(i) % 50_000, hundred(i));
-            });
-        },
-        || {},
+            },
+            nothing,
+        ),
     );
-    report.row("listUpdate100", ours, theirs, Some(1_449.0));
-    assert_ne!(sum, 1, "the reads are used");
 }
 
 fn map_rows(report: &Report, tables: &Tables) {
-    if !report.wants("map") {
-        return;
-    }
-    const OPS: usize = 1_000_000;
-    let backend = backend();
-    let map: MapState<i64, f64> = backend.map_state(&MapStateDescriptor::new("map")).unwrap();
-    let bare = std::cell::RefCell::new(BareMap::<BareMap<f64>>::default());
+    let backend = &backend();
+    let map: &MapState<i64, f64> = &backend.map_state(&MapStateDescriptor::new("map")).unwrap();
+    let bare = &mut BareMap::<BareMap<f64>>::default();
     for i in 0..KEYS {
         backend.set_current_key(i as i64).unwrap();
         for j in 0..10 {
             map.put(j, j as f64).unwrap();
-            bare.borrow_mut().entry(i as i64).or_default().insert(j, j as f64);
+            bare.entry(i as i64).or_default().insert(j, j as f64);
         }
     }
+    let at = |i: usize| backend.set_current_key(tables.key(i)).unwrap();
 
-    let mut sum = 0.0;
-    let ours = rounds(
+    let mut sum = (0.0, 0.0);
+    report.row(
+        "mapGet",
         OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
-                sum += map.get(&(tables.value(i) & 7)).unwrap().unwrap();
-            }
-        },
-        || {},
+        Some(2_684.0),
+        Side::new(
+            &mut sum.0,
+            |sum, i| {
+                at(i);
+                **sum += map.get(&(tables.value(i) & 7)).unwrap().unwrap();
+            },
+            nothing,
+        ),
+        Side::new(&mut sum.1, |sum, i| **sum += bare[&tables.key(i)][&(tables.value(i) & 7)], nothing),
     );
-    let theirs = rounds(
-        OPS,
-        || {
-            let bare = bare.borrow();
-            (0..OPS).for_each(|i| sum += bare[&tables.key(i)][&(tables.value(i) & 7)]);
-        },
-        || {},
-    );
-    report.row("mapGet", ours, theirs, Some(2_684.0));
+    assert_eq!(sum.0, sum.1, "both sides read the same");
 
-    let mut hits = 0_usize;
-    let ours = rounds(
+    let mut hits = (0, 0);
+    report.row(
+        "mapContains",
         OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
-                hits += usize::from(map.contains(&((tables.value(i) & 7) << 1)).unwrap());
-            }
-        },
-        || {},
+        Some(2_935.0),
+        Side::new(
+            &mut hits.0,
+            |hits, i| {
+                at(i);
+                **hits += usize::from(map.contains(&((tables.value(i) & 7) << 1)).unwrap());
+            },
+            nothing,
+        ),
+        Side::new(
+            &mut hits.1,
+            |hits, i| **hits += usize::from(bare[&tables.key(i)].contains_key(&((tables.value(i) & 7) << 1))),
+            nothing,
+        ),
     );
-    let theirs = rounds(
-        OPS,
-        || {
-            let bare = bare.borrow();
-            let hit = |i| bare[&tables.key(i)].contains_key(&((tables.value(i) & 7) << 1));
-            (0..OPS).for_each(|i| hits += usize::from(hit(i)));
-        },
-        || {},
-    );
-    report.row("mapContains", ours, theirs, Some(2_935.0));
+    assert_eq!(hits.0, hits.1, "both sides find the same");
 
-    const ITERATIONS: usize = 300_000;
-    let ours = rounds(
-        ITERATIONS,
-        || {
-            for i in 0..ITERATIONS {
-                backend.set_current_key(tables.key(i)).unwrap();
-                map.for_each(|key, value| sum += *key as f64 + value).unwrap();
-            }
-        },
-        || {},
+    let mut sum = (0.0, 0.0);
+    report.row(
+        "mapIterate10",
+        FEW_OPS,
+        Some(919.0),
+        Side::new(
+            &mut sum.0,
+            |sum, i| {
+                at(i);
+                map.for_each(|key, value| **sum += *key as f64 + value).unwrap();
+            },
+            nothing,
+        ),
+        Side::new(
+            &mut sum.1,
+            |sum, i| bare[&tables.key(i)].iter().for_each(|(key, value)| **sum += *key as f64 + value),
+            nothing,
+        ),
     );
-    let theirs = rounds(
-        ITERATIONS,
-        || {
-            let bare = bare.borrow();
-            (0..ITERATIONS)
-                .for_each(|i| bare[&tables.key(i)].iter().for_each(|(key, value)| sum += *key as f64 + value));
-        },
-        || {},
-    );
-    report.row("mapIterate10", ours, theirs, Some(919.0));
+    assert_eq!(sum.0, sum.1, "both sides read the same");
 
-    let ours = rounds(
+    report.row(
+        "mapUpdate",
         OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
+        Some(2_488.0),
+        Side::new(
+            (),
+            |(), i| {
+                at(i);
                 map.put(tables.value(i) & 7, 1.5).unwrap();
-            }
-        },
-        || {},
-    );
-    let theirs = rounds(
-        OPS,
-        || {
-            let mut bare = bare.borrow_mut();
-            (0..OPS).for_each(|i| {
+            },
+            nothing,
+        ),
+        Side::new(
+            &mut *bare,
+            |bare, i| {
                 bare.entry(tables.key(i)).or_default().insert(tables.value(i) & 7, 1.5);
-            });
-        },
-        || {},
+            },
+            nothing,
+        ),
     );
-    report.row("mapUpdate", ours, theirs, Some(2_488.0));
-
-    let ours = rounds(
+    report.row(
+        "mapAdd",
         KEYS,
-        || {
-            for i in 0..KEYS {
+        Some(3_245.0),
+        Side::new(
+            (),
+            |(), i| {
                 backend.set_current_key(tables.new_keys[i]).unwrap();
                 map.put(tables.value(i) & 7, 2.5).unwrap();
-            }
-        },
-        || {
-            for key in &tables.new_keys {
-                backend.set_current_key(*key).unwrap();
-                map.clear().unwrap();
-            }
-        },
-    );
-    let theirs = rounds(
-        KEYS,
-        || {
-            let mut bare = bare.borrow_mut();
-            (0..KEYS).for_each(|i| {
+            },
+            |()| {
+                for key in &tables.new_keys {
+                    backend.set_current_key(*key).unwrap();
+                    map.clear().unwrap();
+                }
+            },
+        ),
+        Side::new(
+            &mut *bare,
+            |bare, i| {
                 bare.entry(tables.new_keys[i]).or_default().insert(tables.value(i) & 7, 2.5);
-            });
-        },
-        || {
-            tables.new_keys.iter().for_each(|key| {
-                bare.borrow_mut().remove(key);
-            })
-        },
+            },
+            |bare| tables.new_keys.iter().for_each(|key| assert!(bare.remove(key).is_some())),
+        ),
     );
-    report.row("mapAdd", ours, theirs, Some(3_245.0));
-    assert!(sum != 1.0 && hits > 0, "the reads are used");
-}
-
-/// Value get and update over 10 million keys, and what an entry takes.
-fn large_rows(report: &Report) {
-    const LARGE: usize = 10_000_000;
-    const OPS: usize = 2_000_000;
-    let tables = Tables::new(LARGE);
-    let before = resident().0;
-    let backend = backend();
-    let state = backend.value_state(&ValueStateDescriptor::<i64>::new("value")).unwrap();
-    for i in 0..LARGE {
-        backend.set_current_key(i as i64).unwrap();
-        state.update(i as i64).unwrap();
-    }
-    let ours = resident().0 - before;
-    let before = resident().0;
-    let mut bare = BareMap::default();
-    (0..LARGE as i64).for_each(|i| {
-        bare.insert(i, i);
-    });
-    let theirs = resident().0 - before;
-    println!(
-        "10M: bytes per entry     {:>9.1} ours, {:.1} bare",
-        ours as f64 / LARGE as f64,
-        theirs as f64 / LARGE as f64
-    );
-
-    let mut sum = 0_i64;
-    let ours = rounds(
-        OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
-                sum = sum.wrapping_add(state.value().unwrap().unwrap());
-            }
-        },
-        || {},
-    );
-    let theirs = rounds(OPS, || (0..OPS).for_each(|i| sum = sum.wrapping_add(bare[&tables.key(i)])), || {});
-    report.row("10M: valueGet", ours, theirs, None);
-    let ours = rounds(
-        OPS,
-        || {
-            for i in 0..OPS {
-                backend.set_current_key(tables.key(i)).unwrap();
-                state.update(tables.value(i)).unwrap();
-            }
-        },
-        || {},
-    );
-    let theirs = rounds(
-        OPS,
-        || {
-            (0..OPS).for_each(|i| {
-                bare.insert(tables.key(i), tables.value(i));
-            })
-        },
-        || {},
-    );
-    report.row("10M: valueUpdate", ours, theirs, None);
-    let theirs = rounds(
-        OPS,
-        || {
-            for i in 0..OPS {
-                let value = bare.entry(tables.key(i)).or_insert(0);
-                *value = value.wrapping_add(1);
-            }
-        },
-        || {},
-    );
-    report.row("10M: count, keys prepared", count_prepared(OPS, &tables, &backend, &state), theirs, None);
-    assert_ne!(sum, 1, "the reads are used");
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let large = arguments.iter().any(|argument| argument == "--large");
-    let report = Report(arguments.into_iter().filter(|argument| !argument.starts_with("--")).collect());
-    let tables = Tables::new(KEYS);
-    println!(
-        "{:<26} {:>9} {:>9} {:>9} {:>9} {:>8} {:>9} {:>8}",
-        "operations per ms", "wall", "cpu", "bare wall", "bare cpu", "x bare", "Flink cpu", "x Flink"
-    );
+    let report = Report { wanted: arguments.into_iter().filter(|argument| !argument.starts_with("--")).collect() };
+    Report::head();
     // First, while no freed memory hides what an entry takes.
     if large {
-        large_rows(&report);
+        let keys = 10_000_000;
+        value_rows(&report, &Tables::new(keys), keys, "10M: ", |_| None);
     }
-    value_rows(&report, &tables);
-    list_rows(&report, &tables);
-    map_rows(&report, &tables);
+    let tables = Tables::new(KEYS);
+    let any = |names: &[&str]| names.iter().any(|name| report.wants(name));
+    if any(&["valueGet", "valueUpdate", "valueReadModifyWrite", "value modify in place", "value, 16 keys", "valueAdd"])
+    {
+        value_rows(&report, &tables, KEYS, "", Some);
+    }
+    if any(&["listGet", "listAppend", "listAdd", "listUpdate100"]) {
+        list_rows(&report, &tables);
+    }
+    if any(&["mapGet", "mapContains", "mapIterate10", "mapUpdate", "mapAdd"]) {
+        map_rows(&report, &tables);
+    }
 }
