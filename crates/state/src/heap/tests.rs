@@ -207,7 +207,7 @@ fn run_list<C: ListCell<u32>>(first: usize, pushes: &[u32], divisor: u32) {
     }
 }
 
-/// Writes go on while another thread reads frozen views: what AddressSanitizer and ThreadSanitizer look at.
+/// Writes go on while another thread reads frozen views: what AddressSanitizer looks at.
 #[test]
 fn frozen_views_are_read_on_another_thread_while_the_table_is_written() {
     let hasher = RandomState::default();
