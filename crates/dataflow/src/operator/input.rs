@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use timely::dataflow::operators::{Capability, InputCapability};
 
-use crate::runtime::mailbox::{Barrier, Mailbox};
+use crate::runtime::mailbox::Mailbox;
 use crate::runtime::time::{self, Time};
 
 /// The aligned input of one operator.
@@ -20,27 +20,33 @@ pub(super) struct AlignedInput<T> {
     waiting: BTreeMap<u64, Vec<(Capability<Time>, Vec<T>)>>,
 }
 
+/// What an operator has to do before it reads its input.
+pub(super) struct Due<T> {
+    pub(super) batches: Vec<(Capability<Time>, Vec<T>)>,
+    /// To be taken when the batches are processed.
+    pub(super) checkpoint: Option<u64>,
+}
+
 impl<T> AlignedInput<T> {
     pub(super) fn new(mailbox: &Rc<Mailbox>) -> Self {
         Self { mailbox: Rc::clone(mailbox), handled: 0, epoch: 0, waiting: BTreeMap::new() }
     }
 
-    /// The next checkpoint whose barrier this frontier has reached. Call until there is none, then
-    /// [`advance`](Self::advance).
-    pub(super) fn next_barrier(&mut self, frontier: Option<Time>) -> Option<Barrier> {
-        let barrier = self.mailbox.next_barrier(self.handled).filter(|barrier| barrier.is_reached(frontier))?;
-        self.handled = barrier.checkpoint;
-        Some(barrier)
-    }
-
-    /// Opens the epoch of the frontier; all checkpoints before it have been taken. Returns the batches that waited.
-    pub(super) fn advance(&mut self, frontier: Option<Time>) -> Vec<(Capability<Time>, Vec<T>)> {
-        self.epoch = frontier.map_or(time::LAST_EPOCH, time::epoch_of);
-        let mut ready = Vec::new();
+    /// What this frontier makes due: batches that waited, to be processed, and then a checkpoint to take. Call until
+    /// there is no checkpoint. One at a time, because a frontier may reach several barriers at once, and what came
+    /// between two of them belongs to the later checkpoint.
+    pub(super) fn advance(&mut self, frontier: Option<Time>) -> Due<T> {
+        let barrier = self.mailbox.next_barrier(self.handled).filter(|barrier| barrier.is_reached(frontier));
+        self.epoch = match barrier {
+            Some(barrier) => barrier.next_epoch - 1,
+            None => frontier.map_or(time::LAST_EPOCH, time::epoch_of),
+        };
+        let mut batches = Vec::new();
         while let Some(epoch) = self.waiting.first_entry().filter(|first| *first.key() <= self.epoch) {
-            ready.append(&mut epoch.remove());
+            batches.append(&mut epoch.remove());
         }
-        ready
+        self.handled = barrier.map_or(self.handled, |barrier| barrier.checkpoint);
+        Due { batches, checkpoint: barrier.map(|barrier| barrier.checkpoint) }
     }
 
     /// Keeps a batch back whose epoch has not begun. Returns whether it did.

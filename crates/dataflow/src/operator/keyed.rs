@@ -67,11 +67,13 @@ where
                 return;
             }
             let frontier = time::least(frontier);
-            while let Some(barrier) = aligned.next_barrier(frontier) {
-                task.checkpoint(barrier.checkpoint);
-            }
-            for (capability, mut batch) in aligned.advance(frontier) {
-                task.process(&mut batch, &mut |results| output.session(&capability).give_container(results));
+            loop {
+                let due = aligned.advance(frontier);
+                for (capability, mut batch) in due.batches {
+                    task.process(&mut batch, &mut |results| output.session(&capability).give_container(results));
+                }
+                let Some(checkpoint) = due.checkpoint else { break };
+                task.checkpoint(checkpoint);
             }
             input.for_each(|capability, batch| {
                 if !aligned.hold_back(&capability, batch) {
@@ -101,6 +103,9 @@ struct KeyedTask<K: Key, O, F> {
 impl<K: Key, O, F> KeyedTask<K, O, F> {
     /// The synchronous part: freezes the state. Whoever it fails for declines the checkpoint and goes on.
     fn checkpoint(&mut self, checkpoint: u64) {
+        if self.mailbox.attempt.is_cancelled() {
+            return;
+        }
         let frozen =
             catch(|| Ok(Frozen { operator: None, keyed: Some(self.parts.backend.snapshot()?), durability: None }));
         self.mailbox.submit(checkpoint, self.parts.index, frozen);

@@ -55,11 +55,13 @@ pub(crate) fn sink<T: 'static>(
                 }
                 task.commit();
                 let frontier = time::least(frontier);
-                while let Some(barrier) = aligned.next_barrier(frontier) {
-                    task.checkpoint(barrier.checkpoint);
-                }
-                for (_, mut batch) in aligned.advance(frontier) {
-                    task.write(&mut batch);
+                loop {
+                    let due = aligned.advance(frontier);
+                    for (_, mut batch) in due.batches {
+                        task.write(&mut batch);
+                    }
+                    let Some(checkpoint) = due.checkpoint else { break };
+                    task.checkpoint(checkpoint);
                 }
                 input.for_each(|capability, batch| {
                     if !aligned.hold_back(&capability, batch) {
@@ -94,6 +96,9 @@ impl<T> SinkTask<T> {
     }
 
     fn checkpoint(&mut self, checkpoint: u64) {
+        if self.mailbox.attempt.is_cancelled() {
+            return;
+        }
         let parts = &mut self.parts;
         let frozen = catch(|| {
             parts.writer.prepare(checkpoint)?;

@@ -106,12 +106,18 @@ impl<T> SourceTask<T> {
                 parts.reader.snapshot()?;
                 Ok(Frozen { operator: Some(parts.state.snapshot()?), keyed: None, durability: None })
             });
-            self.flow.begin_epoch(barrier.next_epoch, Instant::now());
+            self.begin_epoch(barrier.next_epoch);
+            self.mailbox.submit(barrier.checkpoint, self.parts.index, frozen);
+        }
+        self.begin_epoch(self.mailbox.newest_epoch());
+    }
+
+    fn begin_epoch(&mut self, epoch: u64) {
+        if self.flow.begin_epoch(epoch, Instant::now()) {
             if self.is_finished {
                 self.flow.finish(Instant::now());
             }
             self.downgrade();
-            self.mailbox.submit(barrier.checkpoint, self.parts.index, frozen);
         }
     }
 

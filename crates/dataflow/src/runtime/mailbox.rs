@@ -64,6 +64,8 @@ pub(crate) struct Mailbox {
     activators: RefCell<Vec<Activator>>,
     sources: RefCell<Vec<Activator>>,
     barriers: RefCell<Vec<Barrier>>,
+    /// The epoch behind the newest barrier, given up or not.
+    newest_epoch: Cell<u64>,
     collecting: RefCell<BTreeMap<u64, Collecting>>,
     completed: Cell<u64>,
     final_checkpoint: Cell<Option<u64>>,
@@ -95,6 +97,7 @@ impl Mailbox {
             activators: RefCell::default(),
             sources: RefCell::default(),
             barriers: RefCell::default(),
+            newest_epoch: Cell::default(),
             collecting: RefCell::default(),
             completed: Cell::default(),
             final_checkpoint: Cell::default(),
@@ -145,6 +148,12 @@ impl Mailbox {
     /// The first barrier behind checkpoint `after`, if it has been announced and not been given up.
     pub(crate) fn next_barrier(&self, after: u64) -> Option<Barrier> {
         self.barriers.borrow().iter().find(|barrier| barrier.checkpoint > after).copied()
+    }
+
+    /// The epoch every source has to be in. Also behind a barrier that was given up before this worker looked: sources of
+    /// other workers may have passed it, and their records wait until all have.
+    pub(crate) fn newest_epoch(&self) -> u64 {
+        self.newest_epoch.get()
     }
 
     /// Whether a final checkpoint is under way: sources must not send.
@@ -232,6 +241,7 @@ impl Mailbox {
             self.attempt.fail(Error::unsupported("an attempt cannot take more checkpoints: restart the job to go on"));
         }
         self.barriers.borrow_mut().push(Barrier { checkpoint, next_epoch });
+        self.newest_epoch.set(next_epoch);
         if is_final {
             self.final_checkpoint.set(Some(checkpoint));
             self.sinks_done.set(0);

@@ -1,0 +1,167 @@
+//! Barriers that reach a busy worker several at a time, or together with the news that their checkpoint was given up.
+#![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use highwater_backends::Configuration;
+use highwater_dataflow::{Collector, Job, JobHandle, JobOutcome, Source, SourceContext, SourceReader, SourceStatus};
+use highwater_state::{ListStateDescriptor, OperatorListState, ValueStateDescriptor};
+use highwater_types::{Error, Result};
+use support::{CommitSink, Counted, config};
+
+const RECORDS: i64 = 120;
+const KEYS: i64 = 7;
+
+/// The first subtask sends a record now and then; the second only keeps its worker busy, so that barriers reach it
+/// several at a time.
+#[derive(Clone, Debug, Default)]
+struct Uneven {
+    is_finished: Arc<AtomicBool>,
+}
+
+struct Reader {
+    source: Uneven,
+    subtask: u32,
+    next: i64,
+    state: OperatorListState<i64>,
+}
+
+impl Source for Uneven {
+    type Record = i64;
+
+    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64>>> {
+        let state = context.state.union_list_state(&ListStateDescriptor::<i64>::new("next"))?;
+        let next = state.get()?.into_iter().max().unwrap_or(0);
+        self.is_finished.store(false, Ordering::SeqCst);
+        Ok(Box::new(Reader { source: self.clone(), subtask: context.subtask, next, state }))
+    }
+}
+
+impl SourceReader for Reader {
+    type Record = i64;
+
+    fn poll(&mut self, _: usize, out: &mut Vec<i64>) -> Result<SourceStatus> {
+        if self.subtask == 1 {
+            std::thread::sleep(Duration::from_millis(60));
+            let is_finished = self.source.is_finished.load(Ordering::SeqCst);
+            return Ok(if is_finished { SourceStatus::Finished } else { SourceStatus::Ready });
+        }
+        if self.next == RECORDS {
+            self.source.is_finished.store(true, Ordering::SeqCst);
+            return Ok(SourceStatus::Finished);
+        }
+        out.push(self.next % KEYS);
+        self.next += 1;
+        Ok(SourceStatus::Idle(Duration::from_millis(4)))
+    }
+
+    fn snapshot(&mut self) -> Result<()> {
+        self.state.update(if self.subtask == 0 { vec![self.next] } else { Vec::new() })
+    }
+}
+
+#[test]
+fn records_between_two_barriers_that_arrive_together_are_in_the_later_checkpoint() {
+    let (handle, armed, sink) = (JobHandle::new(), Arc::new(AtomicBool::new(true)), CommitSink::new());
+    let (handle_of_job, sink_of_job, source) = (handle.clone(), sink.clone(), Uneven::default());
+    let job = Job::new("overtaking", move |env| {
+        let (armed, handle) = (Arc::clone(&armed), handle_of_job.clone());
+        env.source("uneven", source.clone())
+            .key_by(|key: &i64| *key)
+            .process("count", move |open| {
+                let count = open.value_state(&ValueStateDescriptor::<i64>::new("count"))?;
+                Ok(move |key: &i64, _: i64, out: &mut Collector<Counted>| {
+                    let is_due = handle.progress().last_checkpoint.is_some_and(|checkpoint| checkpoint.id >= 4);
+                    if is_due && armed.swap(false, Ordering::SeqCst) {
+                        return Err(Error::program("injected failure"));
+                    }
+                    let n = count.value()?.unwrap_or(0) + 1;
+                    count.update(n)?;
+                    out.collect((*key, n));
+                    Ok(())
+                })
+            })
+            .sink("sink", sink_of_job.clone());
+        Ok(())
+    });
+    let mut concurrent = Configuration::new();
+    concurrent.set_raw("execution.checkpointing.max-concurrent-checkpoints", "8");
+    let result = job.execute(&config().configuration(&concurrent).workers(2).handle(&handle)).unwrap();
+    assert_eq!((result.outcome, result.progress.attempt), (JobOutcome::Finished, 2));
+    let mut occurrences = BTreeMap::new();
+    (0..RECORDS).for_each(|index| *occurrences.entry(index % KEYS).or_insert(0) += 1);
+    sink.assert_exactly_once(&occurrences);
+}
+
+/// The first subtask declines the first checkpoint while the second keeps its worker busy, and ends with the second
+/// checkpoint.
+#[derive(Clone, Debug, Default)]
+struct Declining {
+    checkpoints: Arc<AtomicU64>,
+    /// Records the first subtask sent between the two checkpoints.
+    records: Arc<AtomicU64>,
+}
+
+struct DecliningReader(Declining, u32);
+
+impl Source for Declining {
+    type Record = i64;
+
+    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64>>> {
+        Ok(Box::new(DecliningReader(self.clone(), context.subtask)))
+    }
+}
+
+impl SourceReader for DecliningReader {
+    type Record = i64;
+
+    fn poll(&mut self, _: usize, out: &mut Vec<i64>) -> Result<SourceStatus> {
+        let Self(source, subtask) = self;
+        match (source.checkpoints.load(Ordering::SeqCst), *subtask) {
+            (0, 1) => {
+                std::thread::sleep(Duration::from_millis(100));
+                return Ok(SourceStatus::Ready);
+            }
+            (1, 0) => drop(source.records.fetch_add(1, Ordering::SeqCst)),
+            (0 | 1, _) => {}
+            _ => return Ok(SourceStatus::Finished),
+        }
+        if *subtask == 0 {
+            out.push(1);
+        }
+        Ok(SourceStatus::Idle(Duration::from_millis(1)))
+    }
+
+    fn snapshot(&mut self) -> Result<()> {
+        match self.1 == 0 && self.0.checkpoints.fetch_add(1, Ordering::SeqCst) == 0 {
+            true => Err(Error::program("injected failure of a snapshot")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_given_up_before_a_worker_heard_of_it_holds_up_nobody() {
+    let source = Declining::default();
+    let of_job = source.clone();
+    let job = Job::new("given up", move |env| {
+        env.source("declining", of_job.clone());
+        Ok(())
+    });
+    let mut settings = Configuration::new();
+    // The first checkpoint after one interval, not at a random moment before.
+    settings.set_raw("execution.checkpointing.min-pause", "500 ms");
+    let config = config()
+        .checkpoint_interval(Duration::from_millis(500))
+        .tolerable_checkpoint_failures(1)
+        .configuration(&settings)
+        .workers(2);
+    assert_eq!(job.execute(&config).unwrap().progress.attempt, 1);
+    let records = source.records.load(Ordering::SeqCst);
+    assert!(records > 40, "only {records} records between the checkpoints");
+}
