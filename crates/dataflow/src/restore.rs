@@ -25,6 +25,11 @@ impl Restored {
         &*self.opener
     }
 
+    /// Whether the operator was part of the job when the snapshot was taken.
+    pub(crate) fn knows(&self, id: OperatorId) -> bool {
+        self.metadata.operator(id).is_some()
+    }
+
     /// The number of key groups an operator had; none if the snapshot does not know it.
     pub(crate) fn max_parallelism(&self, id: OperatorId) -> Option<MaxParallelism> {
         self.metadata.operator(id).map(|operator| operator.max_parallelism)

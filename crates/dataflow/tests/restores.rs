@@ -97,6 +97,22 @@ fn a_pointer_elsewhere_is_restored_and_left_alone() {
 }
 
 #[test]
+fn a_source_that_is_new_in_a_restored_job_begins_at_its_beginning() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sink, added) = (CommitSink::new(), CommitSink::new());
+    run_and_stop(&sink, on(directory.path()));
+    let (of_job, added_of_job) = (sink.clone(), added.clone());
+    let extended = Job::new("resumed", move |env| {
+        count(env.source("numbers", numbers(RECORDS, KEYS, None)), "count").sink("sink", of_job.clone());
+        count(env.source("more", numbers(1_000, KEYS, None)), "count more").sink("more sink", added_of_job.clone());
+        Ok(())
+    });
+    assert!(extended.execute(&on(directory.path()).workers(2)).unwrap().progress.restored_from.is_some());
+    sink.assert_exactly_once(&occurrences(RECORDS, KEYS));
+    added.assert_exactly_once(&occurrences(1_000, KEYS));
+}
+
+#[test]
 fn state_that_no_operator_claims_is_refused_unless_ignored() {
     let directory = tempfile::tempdir().unwrap();
     run_and_stop(&CommitSink::new(), on(directory.path()).workers(2));

@@ -35,7 +35,7 @@ impl<'s> StreamEnvironment<'s> {
                 uid,
                 subtask: mailbox.worker,
                 parallelism: mailbox.workers,
-                restored: runtime.setup.restored.is_some(),
+                restored: runtime.setup.restored.as_ref().is_some_and(|restored| restored.knows(plan.id)),
                 state: &state,
             })?;
             let index = mailbox.add_operator(&plan.uid, plan.id, max_parallelism);

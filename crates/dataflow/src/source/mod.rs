@@ -93,7 +93,8 @@ pub struct SourceContext<'a> {
     pub subtask: u32,
     /// Number of subtasks.
     pub parallelism: u32,
-    /// Whether the state comes from a snapshot. If so, the state is the truth about positions.
+    /// Whether the state comes from a snapshot. If so, the state is the truth about positions. False for a source that
+    /// is new in a job that was restored.
     pub restored: bool,
     /// Operator state of this subtask.
     pub state: &'a OperatorStateBackend,
