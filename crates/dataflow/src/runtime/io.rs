@@ -145,19 +145,22 @@ impl Io {
         })?;
         let metadata = merge(checkpoint, acknowledgements);
         let completed = location.write_metadata(&metadata.write(MetadataVersion::V3)?)?;
+        let completed = CompletedCheckpoint::new(metadata, &completed)?;
         self.locations.remove(&checkpoint);
-        CompletedCheckpoint::new(metadata, &completed)
+        Ok(completed)
     }
 
     fn discard(&mut self, checkpoint: u64, payloads: &[Acknowledgement], extent: DiscardExtent) {
-        let handles = payloads.iter().flat_map(|payload| payload.stream_handles());
-        lock(&self.store).discard_handles(checkpoint, handles);
+        // Its place first: as long as there may be metadata in it, the files behind the handles are needed.
         if extent == DiscardExtent::Checkpoint
             && let Some(location) = self.locations.remove(&checkpoint)
             && let Err(error) = location.discard()
         {
             tracing::warn!(checkpoint, %error, "an aborted checkpoint could not be removed; the next start removes it");
+            return;
         }
+        let handles = payloads.iter().flat_map(|payload| payload.stream_handles());
+        lock(&self.store).discard_handles(checkpoint, handles);
     }
 }
 
@@ -171,4 +174,66 @@ fn merge(checkpoint: u64, acknowledgements: &[Acknowledgement]) -> CheckpointMet
         }
     }
     merged
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_checkpoint::{
+        CancelToken, CheckpointStorage, CheckpointStreamFactory, CompletedLocation, FileSystemCheckpointStorage, JobId,
+        OperatorState, OperatorStateHandle, StateScope, StoragePath, SubtaskState,
+    };
+    use highwater_types::{MaxParallelism, OperatorId};
+
+    use super::*;
+
+    /// A place that cannot be removed, so that metadata may remain in it.
+    #[derive(Debug)]
+    struct Stuck(Box<dyn CheckpointLocation>);
+
+    impl CheckpointLocation for Stuck {
+        fn checkpoint_id(&self) -> u64 {
+            self.0.checkpoint_id()
+        }
+
+        fn streams(&self) -> Arc<dyn CheckpointStreamFactory> {
+            self.0.streams()
+        }
+
+        fn cancel_token(&self) -> &CancelToken {
+            self.0.cancel_token()
+        }
+
+        fn write_metadata(&self, metadata: &[u8]) -> Result<CompletedLocation> {
+            self.0.write_metadata(metadata)
+        }
+
+        fn discard(&self) -> Result<()> {
+            Err(Error::storage("injected failure"))
+        }
+    }
+
+    #[test]
+    fn state_files_stay_as_long_as_metadata_may_name_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = FileSystemCheckpointStorage::new(StoragePath::from_local(directory.path()).unwrap()).unwrap();
+        let access = storage.open(JobId::from_name("stuck")).unwrap();
+        let store = CompletedCheckpointStore::recover(Arc::clone(&access), 1).unwrap();
+        let location = access.begin(1).unwrap();
+        let mut stream = location.streams().create_stream(StateScope::Exclusive).unwrap();
+        std::io::Write::write_all(&mut stream, &[7; 100_000]).unwrap();
+        let data = stream.finish().unwrap().unwrap();
+        let mut operator = OperatorState::new(OperatorId::from_uid("a"), 1, MaxParallelism::new(128).unwrap());
+        let handle = OperatorStateHandle::new(BTreeMap::new(), data);
+        operator.subtasks.insert(0, SubtaskState { managed_operator: Some(handle), ..SubtaskState::default() }.into());
+        let mut metadata = CheckpointMetadata::new(1);
+        metadata.operators.push(operator);
+        let files =
+            || std::fs::read_dir(access.directory().unwrap().checkpoint(1).to_local_path().unwrap()).unwrap().count();
+        assert_eq!(files(), 1);
+
+        let locations = BTreeMap::from([(1, Box::new(Stuck(location)) as Box<dyn CheckpointLocation>)]);
+        let mut io = Io { access: Arc::clone(&access), store: Arc::new(Mutex::new(store)), locations };
+        io.discard(1, &[Arc::new(metadata)], DiscardExtent::Checkpoint);
+        assert_eq!(files(), 1);
+    }
 }
