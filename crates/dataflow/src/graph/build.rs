@@ -131,7 +131,7 @@ impl Runtime<'_> {
 
     /// The operator state of this worker's subtask.
     pub(crate) fn operator_state(&self, plan: &OperatorPlan) -> Result<OperatorStateBackend> {
-        let builder = OperatorStateBackend::builder().operator(&*plan.uid);
+        let builder = OperatorStateBackend::builder().operator(&*plan.uid).subtask(self.mailbox.worker);
         match &self.setup.restored {
             Some(restored) => {
                 let handles = restored.operator_state(plan.id, self.mailbox.worker, self.mailbox.workers)?;

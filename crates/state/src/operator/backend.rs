@@ -32,6 +32,7 @@ use crate::{ListStateDescriptor, MapStateDescriptor, StateValue};
 /// ```
 pub struct OperatorStateBackend {
     operator: String,
+    subtask: u32,
     registered: RefCell<BTreeMap<String, Rc<dyn RegisteredState>>>,
     /// What the program has not registered; it goes into every snapshot as it is.
     restored: RefCell<BTreeMap<String, RestoredState>>,
@@ -40,7 +41,7 @@ pub struct OperatorStateBackend {
 impl OperatorStateBackend {
     /// A builder, for an empty backend unless it is given something to restore.
     pub fn builder<'a>() -> OperatorStateBackendBuilder<'a> {
-        OperatorStateBackendBuilder { operator: String::new(), restore: None }
+        OperatorStateBackendBuilder { operator: String::new(), subtask: 0, restore: None }
     }
 
     /// Registers a list whose elements are split among the subtasks when the parallelism changes (`getListState`), with
@@ -141,9 +142,16 @@ impl OperatorStateBackend {
     pub fn snapshot(&self) -> Result<OperatorSnapshot> {
         let registered = self.registered.borrow();
         let mut states = registered.values().map(|state| state.freeze()).collect::<Result<Vec<_>>>()?;
-        let carried = self.restored.borrow();
-        states.extend(carried.values().map(|state| Box::new(state.clone()) as Box<dyn FrozenOperatorState>));
+        let restored = self.restored.borrow();
+        let carried = restored.values().filter(|state| self.carries(&state.meta));
+        states.extend(carried.map(|state| Box::new(state.clone()) as Box<dyn FrozenOperatorState>));
         Ok(OperatorSnapshot { operator: self.operator.clone(), states })
+    }
+
+    /// Every subtask was given all elements of a union list: if each carried them along, every restore would multiply
+    /// them.
+    fn carries(&self, meta: &StateMeta) -> bool {
+        self.subtask == 0 || meta.distribution() != Some(DistributionMode::Union)
     }
 }
 
@@ -161,6 +169,7 @@ impl fmt::Debug for OperatorStateBackend {
 #[must_use]
 pub struct OperatorStateBackendBuilder<'a> {
     operator: String,
+    subtask: u32,
     restore: Option<(Vec<OperatorStateHandle>, &'a dyn StateOpener)>,
 }
 
@@ -168,6 +177,12 @@ impl<'a> OperatorStateBackendBuilder<'a> {
     /// What errors call the operator; empty by default.
     pub fn operator(mut self, name: impl Into<String>) -> Self {
         self.operator = name.into();
+        self
+    }
+
+    /// Number of the subtask, 0 by default. Union lists that nobody registers go into the snapshots of subtask 0 alone.
+    pub fn subtask(mut self, subtask: u32) -> Self {
+        self.subtask = subtask;
         self
     }
 
@@ -191,7 +206,8 @@ impl<'a> OperatorStateBackendBuilder<'a> {
             None => BTreeMap::new(),
         };
         let registered = RefCell::new(BTreeMap::new());
-        Ok(OperatorStateBackend { operator: self.operator, registered, restored: RefCell::new(restored) })
+        let restored = RefCell::new(restored);
+        Ok(OperatorStateBackend { operator: self.operator, subtask: self.subtask, registered, restored })
     }
 }
 

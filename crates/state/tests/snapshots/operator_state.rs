@@ -310,6 +310,27 @@ fn unregistered_state_is_carried_along() {
 }
 
 /// A stream as Flink 1.18 and later write it with compression: header, then snappy frames made by `data`.
+#[test]
+fn an_unregistered_union_list_does_not_grow_with_every_restore() {
+    let origin = empty();
+    origin.union_list_state(&list::<i64>("union")).unwrap().add_all([1, 2, 3]).unwrap();
+    let mut handles = vec![vec![write(&origin)]];
+    for parallelism in [3, 2, 3] {
+        let shares = redistribute_operator_state(&handles, parallelism).unwrap();
+        let subtask = |(index, share)| {
+            let opener = opener();
+            let backend = OperatorStateBackend::builder().subtask(index).restore(share, &opener).build().unwrap();
+            backend.snapshot().unwrap().write(&streams()).unwrap().into_iter().collect()
+        };
+        handles = (0..).zip(shares).map(subtask).collect();
+    }
+    let shares = redistribute_operator_state(&handles, 2).unwrap();
+    for share in shares {
+        let state = restored(share).unwrap().union_list_state(&list::<i64>("union")).unwrap();
+        assert_eq!(state.get().unwrap(), [1, 2, 3]);
+    }
+}
+
 fn compressed(data: impl Fn(&mut Vec<u8>) -> Vec<u64>) -> OperatorStateHandle {
     let mut bytes = vec![0, 0, 0, 6, 1, 0, 1];
     StateMeta::operator_list("l", SplitDistribute, snapshot::<String>()).write(&mut bytes).unwrap();
