@@ -87,16 +87,16 @@ pub use highwater_backends::{
     format_duration, options, parse_duration, select_checkpoint_storage,
 };
 pub use highwater_dataflow::{
-    CheckpointStatistics, Cluster, CollectionSource, Collector, DataStream, ExecutionConfig, FileSink, FileSource,
-    GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream, OpenContext, Progress, Record,
-    RestoredFrom, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader, SourceStatus, StartFrom,
+    CheckpointStatistics, Cluster, CollectionSource, Collector, DataStream, Durability, ExecutionConfig, FileSink,
+    FileSource, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream, OpenContext, Progress,
+    Record, RestoredFrom, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader, SourceStatus, StartFrom,
     StreamEnvironment,
 };
 pub use highwater_state::{
     AggregateFunction, AggregatingState, AggregatingStateDescriptor, BroadcastState, Clock, KeyedBackend,
     KeyedBackendBuilder, ListState, ListStateDescriptor, ManualClock, MapKey, MapState, MapStateDescriptor, Namespace,
-    OperatorListState, OperatorStateBackend, OperatorStateBackendBuilder, ReadOnlyBroadcastState, ReducingState,
-    ReducingStateDescriptor, StateValue, SystemClock, ValueState, ValueStateDescriptor,
+    OperatorListState, OperatorStateBackend, OperatorStateBackendBuilder, PreparedKey, ReadOnlyBroadcastState,
+    ReducingState, ReducingStateDescriptor, StateValue, SystemClock, ValueState, ValueStateDescriptor,
 };
 pub use highwater_types::{
     DefaultSerializer, Error, ErrorKind, JavaHash, JavaString, Key, Result, ResultExt, Serde, SerializerRef,
