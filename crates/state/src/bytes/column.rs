@@ -8,7 +8,7 @@ use highwater_types::{Error, Key, Result, ResultExt, SerializerRef, TypeSerializ
 
 use super::{ByteStore, ColumnId, VisitEntry};
 use crate::encoding::{KeyLayout, decode};
-use crate::keyed::{KeyContext, Namespace};
+use crate::keyed::{KeyContext, Namespace, nested_use, no_namespace};
 
 /// What all states of one backend share: the store, and the current key in serialized form.
 pub(super) struct Shared<K> {
@@ -123,7 +123,7 @@ impl<K: Key, N: Namespace> StateColumn<K, N> {
     /// Begins an access: the composite key is that of the current key and namespace, without map key.
     #[inline]
     pub(super) fn access(&self) -> Result<RefMut<'_, Access>> {
-        let mut access = self.access.try_borrow_mut().map_err(|_| self.nested())?;
+        let mut access = self.access.try_borrow_mut().map_err(|_| nested_use(&self.name))?;
         let versions = (self.shared.context.version(), self.namespace_version.get());
         if access.versions == versions {
             let scope = access.scope;
@@ -137,7 +137,7 @@ impl<K: Key, N: Namespace> StateColumn<K, N> {
 
     /// Begins an access to namespaces that are named one by one; the buffer for a key is not to be used.
     pub(super) fn access_namespaces(&self) -> Result<RefMut<'_, Access>> {
-        self.access.try_borrow_mut().map_err(|_| self.nested())
+        self.access.try_borrow_mut().map_err(|_| nested_use(&self.name))
     }
 
     fn compose(&self, access: &mut Access) -> Result<()> {
@@ -246,19 +246,6 @@ impl<K: Key, N: Namespace> StateColumn<K, N> {
             .with("value size", access.value.len())
             .with("expected", format_args!("at most {} bytes", i32::MAX))
     }
-
-    #[cold]
-    fn nested(&self) -> Error {
-        Error::program(
-            "a state cannot be used inside a closure that was given to the same state: read or collect first",
-        )
-        .with("state", &self.name)
-    }
-}
-
-#[cold]
-fn no_namespace() -> Error {
-    Error::program("no namespace is set: call `set_namespace` before using the state")
 }
 
 #[cold]

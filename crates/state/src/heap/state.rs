@@ -13,7 +13,7 @@ use highwater_types::{Error, Key, KeyGroup, KeyGroupRange, Result, ResultExt, Se
 use super::table::{Frozen, Table};
 use crate::canonical::{CanonicalWriter, RunEntries};
 use crate::encoding::KeyLayout;
-use crate::keyed::{FrozenState, KeyContext, Namespace};
+use crate::keyed::{FrozenState, KeyContext, Namespace, nested_use, no_namespace};
 
 /// An entry of the table of one key group.
 #[derive(Clone)]
@@ -138,12 +138,12 @@ impl<K: Key, N: Namespace, C: Clone + Send + Sync + 'static, F: CellFormat<C>> H
 
     #[inline]
     fn tables(&self) -> Result<Ref<'_, Vec<Table<Entry<K, N, C>>>>> {
-        self.tables.try_borrow().map_err(|_| self.nested())
+        self.tables.try_borrow().map_err(|_| nested_use(&self.name))
     }
 
     #[inline]
     fn tables_mut(&self) -> Result<RefMut<'_, Vec<Table<Entry<K, N, C>>>>> {
-        self.tables.try_borrow_mut().map_err(|_| self.nested())
+        self.tables.try_borrow_mut().map_err(|_| nested_use(&self.name))
     }
 
     #[inline]
@@ -255,19 +255,6 @@ impl<K: Key, N: Namespace, C: Clone + Send + Sync + 'static, F: CellFormat<C>> H
         table.insert(hash_of(hasher, current.hash, target), entry, &|entry| entry.hash(hasher));
         Ok(())
     }
-
-    #[cold]
-    fn nested(&self) -> Error {
-        Error::program(
-            "a state cannot be used inside a closure that was given to the same state: read or collect first",
-        )
-        .with("state", &self.name)
-    }
-}
-
-#[cold]
-fn no_namespace() -> Error {
-    Error::program("no namespace is set: call `set_namespace` before using the state")
 }
 
 #[cold]

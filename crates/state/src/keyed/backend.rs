@@ -1,6 +1,6 @@
 //! The keyed backend: all keyed state of one operator subtask.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -58,6 +58,8 @@ pub struct KeyedBackend<K> {
     /// In the order of registration.
     registered: RefCell<Vec<StateMeta>>,
     restored: RefCell<RestoredStates>,
+    /// False once restored state could not be read.
+    is_complete: Cell<bool>,
 }
 
 enum Store<K> {
@@ -351,6 +353,9 @@ impl<K: Key> KeyedBackend<K> {
         registered: &RefCell<Vec<Rc<dyn AnyState<K>>>>,
         (handle, state): (Rc<Ops>, Rc<dyn AnyState<K>>),
     ) -> Result<Rc<Ops>> {
+        // From here on the snapshot no longer has the entries; a state that could not take them all must never be
+        // mistaken for the whole.
+        let was_complete = self.is_complete.replace(false);
         for (group, entries) in self.restored.borrow_mut().take_entries(name) {
             state
                 .load(group, &entries)
@@ -358,6 +363,7 @@ impl<K: Key> KeyedBackend<K> {
                 .with("state", name)
                 .with("operator", &self.operator)?;
         }
+        self.is_complete.set(was_complete);
         registered.borrow_mut().push(state);
         Ok(handle)
     }
@@ -417,7 +423,16 @@ impl<K: Key> KeyedBackend<K> {
 
     /// The synchronous part of a snapshot: freezes all state as it is now, without I/O and without serializing anything.
     /// Later changes do not touch the frozen state.
+    ///
+    /// # Errors
+    /// `Program` after restored state could not be read: what is left must not replace the snapshot it came from.
     pub fn snapshot(&self) -> Result<KeyedSnapshot> {
+        if !self.is_complete.get() {
+            return Err(Error::program(
+                "a state could not be restored, so no snapshot is taken: the program must not go on",
+            )
+            .with("operator", &self.operator));
+        }
         let (metas, states) = match &self.store {
             Store::Heap { registered, .. } => self.freeze_heap(&registered.borrow())?,
             Store::Bytes(states) => (self.column_metas(states)?, states.freeze()?),
@@ -523,6 +538,7 @@ impl<K: Key> KeyedBackendBuilder<K> {
             store,
             registered: RefCell::default(),
             restored: RefCell::new(restored),
+            is_complete: Cell::new(true),
         })
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use highwater_types::{Result, VoidNamespace};
+use highwater_types::{Error, Result, VoidNamespace};
 
 /// What a store does for [`ValueState`].
 pub(crate) trait ValueOps<V, N> {
@@ -342,6 +342,19 @@ impl<In, Out, N> AggregatingState<In, Out, N> {
 }
 
 #[cold]
-fn not_called() -> highwater_types::Error {
-    highwater_types::Error::internal("the store did not call the closure it was given")
+fn not_called() -> Error {
+    Error::internal("the store did not call the closure it was given")
+}
+
+/// What a nested use of one state comes to, on either kind of store.
+#[cold]
+pub(crate) fn nested_use(state: &str) -> Error {
+    Error::program("a state cannot be used inside a closure that was given to the same state: read or collect first")
+        .with("state", state)
+}
+
+/// What a use without a namespace comes to, on either kind of store.
+#[cold]
+pub(crate) fn no_namespace() -> Error {
+    Error::program("no namespace is set: call `set_namespace` before using the state")
 }

@@ -9,7 +9,7 @@ mod snapshot;
 pub use backend::{KeyedBackend, KeyedBackendBuilder};
 pub(crate) use context::KeyContext;
 pub use context::PreparedKey;
-pub(crate) use handle::{AggregatingOps, ListOps, MapOps, ReducingOps, ValueOps};
+pub(crate) use handle::{AggregatingOps, ListOps, MapOps, ReducingOps, ValueOps, nested_use, no_namespace};
 pub use handle::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 pub(crate) use snapshot::FrozenState;
 pub use snapshot::KeyedSnapshot;

@@ -14,5 +14,6 @@ mod flink;
 mod hostile;
 mod operator_state;
 mod redistribution;
+mod restored_state;
 mod state_meta;
 mod support;
