@@ -1,11 +1,13 @@
 //! Opening the bytes behind the handles of one snapshot.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 
 use highwater_types::{Error, Result};
 
 use crate::fs::FileSystem;
+use crate::stream::copy_into_file;
 use crate::{StateOpener, StateReader, StoragePath, StreamHandle};
 
 /// Opens the handles of a snapshot: inline bytes, files beside `_metadata`, files by absolute path, and pieces of
@@ -55,6 +57,18 @@ impl SnapshotOpener {
         expected: u64,
         exactly: bool,
     ) -> Result<Box<dyn StateReader>> {
+        let (fs, path) = self.check_file(handle, text, expected, exactly)?;
+        fs.open(&path)
+    }
+
+    /// File system and path of a file, which must hold at least (`exactly`: just) `expected` bytes.
+    fn check_file(
+        &self,
+        handle: &StreamHandle,
+        text: &str,
+        expected: u64,
+        exactly: bool,
+    ) -> Result<(&dyn FileSystem, StoragePath)> {
         let (fs, path) = self.locate(handle, text)?;
         let Some(stat) = fs.stat(&path)?.filter(|stat| !stat.is_dir) else {
             return Err(Error::corrupt("a state file is missing: use another snapshot").with("file", path));
@@ -65,7 +79,7 @@ impl SnapshotOpener {
                 .with("expected", expected)
                 .with("found", stat.size));
         }
-        fs.open(&path)
+        Ok((fs, path))
     }
 }
 
@@ -111,6 +125,18 @@ impl StateOpener for SnapshotOpener {
             StreamHandle::EmptySegment => Ok(Box::new(io::empty())),
             StreamHandle::KeyGroups(_) => Err(Error::internal("a nested handle has no innermost stream")),
         }
+    }
+
+    fn fetch_file(&self, handle: &StreamHandle, to: &Path) -> Result<()> {
+        if let StreamHandle::File { path: text, size } | StreamHandle::RelativeFile { path: text, size } =
+            handle.innermost()
+        {
+            let (fs, path) = self.check_file(handle.innermost(), text, *size, true)?;
+            if fs.link_to(&path, to)? {
+                return Ok(());
+            }
+        }
+        copy_into_file(self.open(handle)?, handle, to)
     }
 }
 

@@ -2,6 +2,7 @@
 //! files.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use highwater_types::{Error, Result};
@@ -9,6 +10,8 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::fs::{FileSystem, FileWriter, file_error, into_io};
+use crate::opener::file_of;
+use crate::stream::{copy_into_stream, local_error};
 use crate::{CancelToken, CheckpointStream, CheckpointStreamFactory, StateScope, StoragePath, StreamHandle};
 
 /// Streams of at most this many bytes stay inline unless told otherwise: 20 KiB
@@ -119,6 +122,26 @@ impl CheckpointStreamFactory for FsStreamFactory {
         let factory = self.clone();
         Ok(Box::new(FileStream { factory, scope, capacity, buffer: Vec::new(), file: None, flushed: 0, broken: false }))
     }
+
+    /// A large file on the disk of the checkpoints gets another name there instead of a copy.
+    fn add_file(&self, file: &Path, scope: StateScope) -> Result<StreamHandle> {
+        self.cancel.check()?;
+        let size = file.metadata().map_err(|error| local_error(file, error))?.len();
+        if size > self.threshold as u64 {
+            let name = Uuid::new_v4().to_string();
+            let path = self.directory(scope).join(&name);
+            if self.fs.link_from(file, &path)? {
+                return Ok(file_handle(scope, name, &path, size));
+            }
+        }
+        copy_into_stream(self, file, scope)
+    }
+
+    fn discard(&self, handle: &StreamHandle) {
+        if let Ok(Some(path)) = file_of(&self.exclusive, handle) {
+            remove_partial(self, &path);
+        }
+    }
 }
 
 struct FileStream {
@@ -206,10 +229,14 @@ impl FileStream {
             remove_partial(&self.factory, &path);
             return Err(error);
         }
-        Ok(match self.scope {
-            StateScope::Exclusive => StreamHandle::RelativeFile { path: name, size },
-            StateScope::Shared => StreamHandle::File { path: path.to_string(), size },
-        })
+        Ok(file_handle(self.scope, name, &path, size))
+    }
+}
+
+fn file_handle(scope: StateScope, name: String, path: &StoragePath, size: u64) -> StreamHandle {
+    match scope {
+        StateScope::Exclusive => StreamHandle::RelativeFile { path: name, size },
+        StateScope::Shared => StreamHandle::File { path: path.to_string(), size },
     }
 }
 

@@ -43,6 +43,9 @@ impl CheckpointStreamFactory for MemoryStreamFactory {
         self.cancel.check()?;
         Ok(Box::new(MemoryStream { factory: self.clone(), bytes: Vec::new(), needed: 0 }))
     }
+
+    /// Memory needs no deleting.
+    fn discard(&self, _: &StreamHandle) {}
 }
 
 struct MemoryStream {

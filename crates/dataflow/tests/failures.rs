@@ -10,7 +10,7 @@ use highwater_backends::{HashMapStateBackend, MemoryStateBackend, RestartStrateg
 use highwater_checkpoint::{
     CancelToken, CheckpointLocation, CheckpointStorage, CheckpointStorageAccess, CheckpointStream,
     CheckpointStreamFactory, FileSystemCheckpointStorage, JobId, JobManagerCheckpointStorage, ResolvedSnapshot,
-    StateScope, StoragePath,
+    StateScope, StreamHandle, StoragePath,
 };
 use highwater_dataflow::{Collector, ExecutionConfig, Job, JobHandle, JobOutcome};
 use highwater_state::ValueStateDescriptor;
@@ -152,6 +152,10 @@ impl CheckpointStreamFactory for UnreliableStreams {
             Ok(_) => Err(Error::storage("injected: no space left")),
             Err(_) => self.streams.create_stream(scope),
         }
+    }
+
+    fn discard(&self, handle: &StreamHandle) {
+        self.streams.discard(handle);
     }
 }
 

@@ -140,10 +140,10 @@ pub mod state {
     #[cfg(feature = "conformance")]
     pub use highwater_state::conformance;
     pub use highwater_state::{
-        ByteStore, ByteStoreContext, ByteStoreFactory, CanonicalReader, CanonicalWriter, ColumnId, FrozenBytes,
-        KeyGroupBlock, KeyedHeader, KeyedKind, KeyedSnapshot, LIST_DELIMITER, OperatorSnapshot, ReferenceStore,
-        ReferenceStoreFactory, Run, RunEntries, StateKind, StateMeta, VisitEntry, Write, WriteBatch,
-        redistribute_keyed_state, redistribute_operator_state,
+        ByteStore, ByteStoreContext, ByteStoreFactory, CanonicalReader, CanonicalWriter, ColumnId, FileRestore,
+        FrozenBytes, FrozenFiles, KeyGroupBlock, KeyedHeader, KeyedKind, KeyedSnapshot, LIST_DELIMITER, NativeFiles,
+        OperatorSnapshot, ReferenceStore, ReferenceStoreFactory, Run, RunEntries, StateKind, StateMeta, VisitEntry,
+        Write, WriteBatch, redistribute_keyed_state, redistribute_operator_state,
     };
 }
 

@@ -17,8 +17,8 @@ mod operator;
 mod redistribution;
 
 pub use bytes::{
-    ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, ReferenceStore, ReferenceStoreFactory,
-    VisitEntry, Write, WriteBatch,
+    ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FileRestore, FrozenBytes, FrozenFiles, NativeFiles,
+    ReferenceStore, ReferenceStoreFactory, VisitEntry, Write, WriteBatch,
 };
 pub use canonical::{
     CanonicalReader, CanonicalWriter, KeyGroupBlock, KeyedHeader, KeyedKind, Run, RunEntries, StateKind, StateMeta,

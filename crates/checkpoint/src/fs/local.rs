@@ -30,6 +30,16 @@ fn if_exists<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Gives a file another name; false where the file system cannot, or the two are on different ones.
+fn link(file: &Path, name: &Path) -> io::Result<bool> {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    match fs::hard_link(file, name) {
+        Ok(()) => Ok(true),
+        Err(e) if matches!(e.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 impl FileSystem for LocalFileSystem {
     fn create_new(&self, path: &StoragePath) -> Result<Box<dyn FileWriter>> {
         let file = on(path, "create a file", |p| OpenOptions::new().write(true).create_new(true).open(p))?;
@@ -73,6 +83,20 @@ impl FileSystem for LocalFileSystem {
             fs::rename(p, &target)
         })
         .map_err(|error| error.with("new name", to))
+    }
+
+    fn link_from(&self, local: &Path, path: &StoragePath) -> Result<bool> {
+        on(path, "link a file", |p| {
+            let linked = link(local, p)?;
+            if linked {
+                File::open(p)?.sync_all()?;
+            }
+            Ok(linked)
+        })
+    }
+
+    fn link_to(&self, path: &StoragePath, local: &Path) -> Result<bool> {
+        on(path, "link a file", |p| link(p, local))
     }
 
     fn remove_file(&self, path: &StoragePath) -> Result<()> {

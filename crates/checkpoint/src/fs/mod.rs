@@ -7,6 +7,7 @@ mod local;
 use std::error::Error as StdError;
 use std::fmt::Debug;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use highwater_types::{Error, Result};
@@ -84,6 +85,19 @@ pub trait FileSystem: Debug + Send + Sync {
 
     /// Makes created, renamed and removed names of a directory durable.
     fn sync_dir(&self, dir: &StoragePath) -> Result<()>;
+
+    /// Gives a local file that will never change a second, durable name here, if both are on one disk. False if that
+    /// cannot be: then the file has to be copied. The name itself is made durable by [`sync_dir`](Self::sync_dir).
+    fn link_from(&self, local: &Path, path: &StoragePath) -> Result<bool> {
+        let _ = (local, path);
+        Ok(false)
+    }
+
+    /// Gives a file that will never change a second, local name, if both are on one disk. False if that cannot be.
+    fn link_to(&self, path: &StoragePath, local: &Path) -> Result<bool> {
+        let _ = (path, local);
+        Ok(false)
+    }
 
     /// Takes the exclusive lock of a file, which is created if it is missing, and holds it until the guard is dropped
     /// or the process ends. Held by someone else: an error at once that names the holder's process id where known.

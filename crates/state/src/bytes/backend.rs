@@ -13,7 +13,7 @@ use super::folding::{Aggregate, ByteFoldingState, Reduce};
 use super::list::ByteListState;
 use super::map::ByteMapState;
 use super::value::ByteValueState;
-use super::{ByteStore, ColumnId, FrozenBytes};
+use super::{ByteStore, ColumnId, FrozenBytes, FrozenFiles};
 use crate::canonical::CanonicalWriter;
 use crate::descriptor::{
     AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
@@ -113,6 +113,26 @@ impl<K: Key> ByteBackend<K> {
     /// Ends a restore.
     pub(crate) fn finish_load(&self) -> Result<()> {
         self.shared.store.borrow_mut().finish_load()
+    }
+
+    /// Makes columns that are in the store already known.
+    pub(crate) fn adopt(&self, state: &str) -> Result<()> {
+        self.column(state).map(drop)
+    }
+
+    /// As [`ByteStore::freeze_files`].
+    pub(crate) fn freeze_files(&self, checkpoint: u64) -> Result<Option<Box<dyn FrozenFiles>>> {
+        self.shared.store.borrow_mut().freeze_files(checkpoint)
+    }
+
+    /// As [`ByteStore::checkpoint_completed`].
+    pub(crate) fn checkpoint_completed(&self, checkpoint: u64) {
+        self.shared.store.borrow_mut().checkpoint_completed(checkpoint);
+    }
+
+    /// As [`ByteStore::checkpoint_aborted`].
+    pub(crate) fn checkpoint_aborted(&self, checkpoint: u64) {
+        self.shared.store.borrow_mut().checkpoint_aborted(checkpoint);
     }
 
     /// All keys that have something in this namespace of the state, each once. An unknown state has none.

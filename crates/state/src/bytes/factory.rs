@@ -3,9 +3,9 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 
-use highwater_types::{KeyGroupRange, MaxParallelism, Result};
+use highwater_types::{Error, KeyGroupRange, MaxParallelism, Result};
 
-use super::ByteStore;
+use super::{ByteStore, FileRestore};
 
 /// Makes byte stores. It is shared between threads and holds configuration only.
 ///
@@ -25,12 +25,35 @@ use super::ByteStore;
 pub trait ByteStoreFactory: Debug + Send + Sync + 'static {
     /// A new, empty store for one operator subtask, on the thread that will own it.
     fn create(&self, context: &ByteStoreContext) -> Result<Box<dyn ByteStore>>;
+
+    /// A store that holds what native snapshots hold of its key groups. The snapshots come from
+    /// [`ByteStore::freeze_files`] of a store of the same kind, or from Flink's RocksDB.
+    ///
+    /// # Errors
+    /// `Unsupported` by default; `Corrupt` for files that are damaged or not what their handle says. Nothing is left
+    /// behind then.
+    fn restore(&self, context: &ByteStoreContext, from: &FileRestore<'_>) -> Result<Box<dyn ByteStore>> {
+        let _ = context;
+        Err(not_native(from.handles.len()))
+    }
+}
+
+/// The error for a store that cannot read the files of a native snapshot.
+#[cold]
+pub(crate) fn not_native(handles: usize) -> Error {
+    Error::unsupported(
+        "the snapshot consists of RocksDB's files: restore it with the RocksDB backend, or take a canonical savepoint",
+    )
+    .with("expected", "a key-grouped stream")
+    .with("found", format_args!("{handles} incremental handles"))
 }
 
 /// Whom a byte store is for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ByteStoreContext {
+    /// Identifies the job over all its runs; usable as part of a file name. Empty outside of a job.
+    pub job: String,
     /// Identifies the operator subtask within the process; usable as part of a file name.
     pub operator: String,
     /// Key groups whose state the store will hold.
@@ -46,7 +69,14 @@ impl ByteStoreContext {
     /// A context without a directory.
     #[must_use]
     pub fn new(operator: impl Into<String>, range: KeyGroupRange, max_parallelism: MaxParallelism) -> Self {
-        Self { operator: operator.into(), range, max_parallelism, directory: None }
+        Self { job: String::new(), operator: operator.into(), range, max_parallelism, directory: None }
+    }
+
+    /// As part of this job.
+    #[must_use]
+    pub fn with_job(mut self, job: impl Into<String>) -> Self {
+        self.job = job.into();
+        self
     }
 
     /// With a directory for files.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use highwater_types::Result;
 
-use super::WriteBatch;
+use super::{FrozenFiles, WriteBatch};
 
 /// A column of a [`ByteStore`], handed out by [`ByteStore::column`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,6 +149,27 @@ pub trait ByteStore {
     /// A view of all columns as they are now. This is the synchronous part of a checkpoint: the job stands still, so
     /// copy nothing that grows with the state.
     fn freeze(&mut self) -> Result<Box<dyn FrozenBytes>>;
+
+    /// The files of the store as they are now, for checkpoint `checkpoint`; none if its snapshots are to be canonical
+    /// streams, as by default. This is the synchronous part of an incremental checkpoint.
+    ///
+    /// A store that answers has to be able to come back:
+    /// [`ByteStoreFactory::restore`](super::ByteStoreFactory::restore).
+    fn freeze_files(&mut self, checkpoint: u64) -> Result<Option<Box<dyn FrozenFiles>>> {
+        let _ = checkpoint;
+        Ok(None)
+    }
+
+    /// Tells that a checkpoint is complete (Flink's `notifyCheckpointComplete`): its shared files stay as long as a later
+    /// checkpoint names them. Some completions are never told.
+    fn checkpoint_completed(&mut self, checkpoint: u64) {
+        let _ = checkpoint;
+    }
+
+    /// Tells that a checkpoint was given up (`notifyCheckpointAborted`): its files are gone, or will be.
+    fn checkpoint_aborted(&mut self, checkpoint: u64) {
+        let _ = checkpoint;
+    }
 
     /// About how many bytes a column takes, if the store can tell without looking at every entry.
     fn approximate_size(&self, column: ColumnId) -> Option<u64> {
