@@ -195,6 +195,15 @@ impl KeyedStateHandle {
         }
     }
 
+    /// Bytes written for this checkpoint alone: without what it shares with earlier ones.
+    #[must_use]
+    pub fn checkpointed_size(&self) -> u64 {
+        match self {
+            Self::Incremental(handle) => handle.checkpointed_size,
+            _ => self.size(),
+        }
+    }
+
     /// Adds every stream below this handle to `streams`.
     pub(crate) fn collect_streams<'a>(&'a self, streams: &mut Vec<&'a StreamHandle>) {
         match self {

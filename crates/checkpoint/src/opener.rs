@@ -41,6 +41,22 @@ impl SnapshotOpener {
         Self { place: None }
     }
 
+    /// Looks whether a stream is there in its full length, without reading it.
+    ///
+    /// # Errors
+    /// [`Corrupt`](highwater_types::ErrorKind::Corrupt) with the file if it is missing or has another size.
+    pub fn check(&self, handle: &StreamHandle) -> Result<()> {
+        match handle.innermost() {
+            handle @ (StreamHandle::File { path, size } | StreamHandle::RelativeFile { path, size }) => {
+                self.check_file(handle, path, *size, true).map(drop)
+            }
+            handle @ StreamHandle::Segment { path, start, size, .. } => {
+                self.check_file(handle, path, start.saturating_add(*size), false).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// File system and path of a handle's file.
     fn locate(&self, handle: &StreamHandle, text: &str) -> Result<(&dyn FileSystem, StoragePath)> {
         let Some((fs, directory)) = &self.place else {

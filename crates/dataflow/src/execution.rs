@@ -7,7 +7,7 @@ use highwater_checkpoint::{
     CheckpointMetadata, CheckpointStorageAccess, CheckpointStreamFactory, CompletedCheckpointStore, Coordinator,
     MetadataVersion,
 };
-use highwater_types::{Error, Result};
+use highwater_types::{Error, ErrorKind, Result};
 
 use crate::config::{Resolved, StartFrom};
 use crate::finished::FinishedMarker;
@@ -133,6 +133,7 @@ impl Execution {
                     restore: Restore {
                         checkpoint: checkpoint_id,
                         pointer: Some(snapshot.pointer()),
+                        is_own: false,
                         metadata: snapshot.metadata_bytes,
                     },
                 });
@@ -169,7 +170,7 @@ impl Execution {
             Some(coordination) => Some(self.driver(coordination, &attempt)?),
             None => None,
         };
-        let pool = SnapshotPool::start(SNAPSHOT_THREADS, &self.streams())?;
+        let pool = SnapshotPool::start(SNAPSHOT_THREADS, &self.streams(), &attempt)?;
         let jobs = pool.sender().ok_or_else(|| Error::internal("the pool of threads is closed"))?;
         let settings = &self.resolved.settings;
         let setup = Arc::new(WorkerSetup {
@@ -204,10 +205,23 @@ impl Execution {
             driver.finish();
         }
         match (attempt.take_failure(), ending) {
-            (Some(failure), _) => Err(failure),
+            (Some(failure), _) => Err(self.explain(failure)),
             (None, Some(ending)) => Ok(ending),
             (None, None) => Err(Error::internal("an attempt ended before its end")),
         }
+    }
+
+    /// Damaged state is never stepped over: the error names what there is to go back to.
+    fn explain(&self, failure: Error) -> Error {
+        let Some(coordination) = self.coordination.as_ref().filter(|_| failure.kind() == ErrorKind::Corrupt) else {
+            return failure;
+        };
+        let Some(restored) = self.handle.progress().restored_from else { return failure };
+        let store = lock(&coordination.store);
+        let older = store.checkpoints().rev().find(|checkpoint| checkpoint.id() < restored.checkpoint_id);
+        failure
+            .with("restored from", restored.pointer)
+            .with("older checkpoint", older.map_or("none", |checkpoint| checkpoint.pointer()))
     }
 
     /// A cluster is restarted by whoever started its processes.
@@ -301,6 +315,7 @@ impl Coordination {
                 restore: Restore {
                     checkpoint: latest.id(),
                     pointer: latest.directory().map(ToString::to_string),
+                    is_own: true,
                     metadata: latest.metadata().write(MetadataVersion::V3)?,
                 },
             })),

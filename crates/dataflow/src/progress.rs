@@ -81,8 +81,10 @@ pub struct CheckpointStatistics {
     pub id: u64,
     /// From its start to the durable metadata.
     pub duration: Duration,
-    /// Size of all state in bytes.
+    /// Size of all state in bytes, files that it shares with earlier checkpoints included.
     pub state_size: u64,
+    /// Bytes of state that were written for this checkpoint alone.
+    pub checkpointed_size: u64,
     /// Text by which it is restored.
     pub pointer: String,
 }

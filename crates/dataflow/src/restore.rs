@@ -12,13 +12,15 @@ use crate::graph::OperatorPlan;
 pub(crate) struct Restored {
     /// Id of the checkpoint.
     pub(crate) checkpoint: u64,
+    /// Whether it is the job's own: later checkpoints may share its files.
+    pub(crate) is_own: bool,
     metadata: CheckpointMetadata,
     opener: Arc<dyn StateOpener>,
 }
 
 impl Restored {
-    pub(crate) fn new(metadata: CheckpointMetadata, opener: Arc<dyn StateOpener>) -> Self {
-        Self { checkpoint: metadata.checkpoint_id, metadata, opener }
+    pub(crate) fn new(metadata: CheckpointMetadata, opener: Arc<dyn StateOpener>, is_own: bool) -> Self {
+        Self { checkpoint: metadata.checkpoint_id, is_own, metadata, opener }
     }
 
     pub(crate) fn opener(&self) -> &dyn StateOpener {

@@ -101,7 +101,7 @@ impl FileSystem for WithoutSync {
     }
 }
 
-fn builder() -> highwater::KeyedBackendBuilder<i64> {
+fn builder<'a>() -> highwater::KeyedBackendBuilder<'a, i64> {
     let max_parallelism = MaxParallelism::new(128).unwrap();
     KeyedBackend::builder(i64::default_serializer(), max_parallelism, max_parallelism.all())
 }

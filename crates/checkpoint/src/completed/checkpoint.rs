@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::sync::Arc;
 
 use highwater_types::{Error, Result, ResultExt};
 
 use crate::fs::error_from_io;
 use crate::opener::file_of;
 use crate::storage::METADATA;
-use crate::{CheckpointMetadata, CompletedLocation, JobDirectory, StoragePath};
+use crate::{CheckpointMetadata, CompletedLocation, JobDirectory, SnapshotOpener, StoragePath};
 
 /// A checkpoint that can be restored.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ pub struct CompletedCheckpoint {
     files: BTreeSet<StoragePath>,
 }
 
-/// A checkpoint on disk that cannot be read.
+/// A checkpoint on disk that cannot be read, or misses a file.
 #[derive(Debug)]
 pub struct UnreadableCheckpoint {
     /// Its id, from the name of its directory.
@@ -46,7 +47,7 @@ impl CompletedCheckpoint {
         Ok(Self { metadata, pointer: location.pointer.clone(), directory: location.directory.clone(), files })
     }
 
-    /// Reads a complete checkpoint of a job's directory.
+    /// Reads a complete checkpoint of a job's directory and looks whether all its files are there.
     pub(super) fn load(job: &JobDirectory, id: u64) -> Result<Self> {
         let directory = job.checkpoint(id);
         let file = directory.join(METADATA);
@@ -59,6 +60,8 @@ impl CompletedCheckpoint {
                 .with("expected", id)
                 .with("found", metadata.checkpoint_id));
         }
+        let opener = SnapshotOpener::new(Arc::clone(job.file_system()), directory.clone());
+        metadata.stream_handles().try_for_each(|handle| opener.check(handle))?;
         Self::new(metadata, &CompletedLocation { pointer: directory.to_string(), directory: Some(directory) })
     }
 

@@ -88,8 +88,9 @@ impl FileSystem for LocalFileSystem {
     fn link_from(&self, local: &Path, path: &StoragePath) -> Result<bool> {
         on(path, "link a file", |p| {
             let linked = link(local, p)?;
-            if linked {
-                File::open(p)?.sync_all()?;
+            if linked && let Err(error) = File::open(p).and_then(|file| file.sync_all()) {
+                let _ = fs::remove_file(p);
+                return Err(error);
             }
             Ok(linked)
         })

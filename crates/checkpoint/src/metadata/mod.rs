@@ -98,6 +98,17 @@ impl CheckpointMetadata {
     pub fn state_size(&self) -> u64 {
         total(self.operators.iter().map(OperatorState::state_size))
     }
+
+    /// Bytes of state written for this checkpoint alone, as far as the handles tell: without files that an incremental
+    /// checkpoint shares with earlier ones.
+    #[must_use]
+    pub fn checkpointed_size(&self) -> u64 {
+        let subtasks = self.operators.iter().flat_map(OperatorState::subtask_states);
+        let shared = |state: &SubtaskState| -> u64 {
+            total(state.keyed_handles().map(|handle| handle.size().saturating_sub(handle.checkpointed_size())))
+        };
+        self.state_size().saturating_sub(total(subtasks.map(|(_, state)| shared(state))))
+    }
 }
 
 /// State of a hook that belongs to the whole job (`MasterState`).
@@ -232,6 +243,13 @@ impl SubtaskState {
         let operator = self.operator_handles().map(|handle| handle.data.size());
         let keyed = self.keyed_handles().map(KeyedStateHandle::size);
         total(operator.chain(keyed).chain(self.channel_handles().map(ChannelStateHandle::size)))
+    }
+
+    /// The streams of all handles.
+    pub fn stream_handles(&self) -> impl Iterator<Item = &StreamHandle> {
+        let mut streams = Vec::new();
+        self.collect_streams(&mut streams);
+        streams.into_iter()
     }
 
     fn operator_handles(&self) -> impl Iterator<Item = &OperatorStateHandle> {

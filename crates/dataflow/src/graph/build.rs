@@ -152,10 +152,13 @@ impl Runtime<'_> {
             .snapshot_compression(self.setup.compression);
         if let KeyedStore::Bytes(factory) = &self.setup.store {
             let name = format!("{}-{}-{}", self.setup.attempt_id, plan.id, self.mailbox.worker);
-            builder = builder.byte_store(factory.create(&ByteStoreContext::new(name, range, max_parallelism))?);
+            let context = ByteStoreContext::new(name, range, max_parallelism).with_job(&self.setup.job_id);
+            builder = builder.byte_store(&**factory, context);
         }
+        let handles;
         if let Some(restored) = &self.setup.restored {
-            builder = builder.restore(&restored.keyed_state(plan.id, range), restored.opener());
+            handles = restored.keyed_state(plan.id, range);
+            builder = builder.restore(&handles, restored.opener()).recovery(restored.is_own);
         }
         builder.build()
     }

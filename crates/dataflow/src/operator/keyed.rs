@@ -59,13 +59,14 @@ where
         drop(capability);
         mailbox.add_activator(scope.activator_for(info.address));
         let mut aligned = AlignedInput::new(&mailbox);
-        let mut task = KeyedTask { parts, mailbox, results: Collector::default() };
+        let mut task = KeyedTask { parts, mailbox, results: Collector::default(), told: Told::default() };
         move |(input, frontier), output| {
             if task.mailbox.attempt.is_cancelled() {
                 aligned.clear();
                 input.for_each(|_, batch| batch.clear());
                 return;
             }
+            task.tell();
             let frontier = time::least(frontier);
             loop {
                 let due = aligned.advance(frontier);
@@ -98,16 +99,39 @@ struct KeyedTask<K: Key, O, F> {
     parts: KeyedParts<K, F>,
     mailbox: Rc<Mailbox>,
     results: Collector<O>,
+    told: Told,
+}
+
+/// What the backend knows of the outcome of checkpoints.
+#[derive(Default)]
+struct Told {
+    completed: u64,
+    /// How many aborted ones.
+    aborted: usize,
 }
 
 impl<K: Key, O, F> KeyedTask<K, O, F> {
+    /// Tells the backend what became of its checkpoints, before it takes the next one.
+    fn tell(&mut self) {
+        let completed = self.mailbox.completed();
+        if completed > self.told.completed {
+            self.told.completed = completed;
+            self.parts.backend.checkpoint_completed(completed);
+        }
+        self.mailbox.aborted_from(&mut self.told.aborted, |checkpoint| {
+            self.parts.backend.checkpoint_aborted(checkpoint);
+        });
+    }
+
     /// The synchronous part: freezes the state. Whoever it fails for declines the checkpoint and goes on.
     fn checkpoint(&mut self, checkpoint: u64) {
         if self.mailbox.attempt.is_cancelled() {
             return;
         }
-        let frozen =
-            catch(|| Ok(Frozen { operator: None, keyed: Some(self.parts.backend.snapshot()?), durability: None }));
+        let frozen = catch(|| {
+            let keyed = self.parts.backend.checkpoint(checkpoint)?;
+            Ok(Frozen { operator: None, keyed: Some(keyed), durability: None })
+        });
         self.mailbox.submit(checkpoint, self.parts.index, frozen);
     }
 
@@ -115,7 +139,7 @@ impl<K: Key, O, F> KeyedTask<K, O, F> {
     where
         F: KeyedFunction<K, T, O>,
     {
-        let Self { parts, mailbox, results } = self;
+        let Self { parts, mailbox, results, .. } = self;
         mailbox.attempt.guard(&parts.uid, mailbox.worker, || {
             let mut records = batch.drain(..);
             let mut ahead = Vec::with_capacity(AHEAD.min(records.len()));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 
-use highwater_checkpoint::CancelToken;
+use highwater_checkpoint::{CancelToken, SubtaskState};
 use highwater_types::{Error, Result};
 
 /// Locks a mutex. What it protects is whole after every statement, so that a panic elsewhere does no harm.
@@ -21,6 +21,8 @@ pub(crate) struct Attempt {
     cancel: CancelToken,
     failure: Mutex<Option<Error>>,
     stop: AtomicBool,
+    /// State that was written for checkpoints that did not want it any more.
+    left_over: Mutex<Vec<(u64, SubtaskState)>>,
     /// Threads that park.
     sleepers: Mutex<Vec<Thread>>,
 }
@@ -71,6 +73,19 @@ impl Attempt {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// Leaves state that was written in vain to whoever deletes files. (In a process without the coordinator, the next
+    /// start of the job does.)
+    pub(crate) fn leave_over(&self, checkpoint: u64, state: SubtaskState) {
+        if !state.is_empty() {
+            lock(&self.left_over).push((checkpoint, state));
+        }
+    }
+
+    /// State whose files are to be deleted, unless completed checkpoints share them.
+    pub(crate) fn take_left_over(&self) -> Vec<(u64, SubtaskState)> {
+        std::mem::take(&mut *lock(&self.left_over))
     }
 
     /// Adds the calling thread to those that are woken.

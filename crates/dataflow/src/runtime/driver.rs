@@ -82,6 +82,7 @@ impl Driver {
         while let Some(done) = self.io.poll() {
             self.io_done(done, Some(link));
         }
+        self.discard_left_over();
         let now = self.origin.elapsed();
         let wakeup = lock(&self.coordinator).next_wakeup();
         if wakeup.is_some_and(|wakeup| wakeup <= now) {
@@ -100,9 +101,16 @@ impl Driver {
                 None => break,
             }
         }
+        self.discard_left_over();
         self.io.close();
         while let Some(done) = self.io.wait() {
             self.io_done(done, None);
+        }
+    }
+
+    fn discard_left_over(&self) {
+        for (checkpoint, state) in self.attempt.take_left_over() {
+            self.io.submit(IoJob::DiscardState { checkpoint, state: Box::new(state) });
         }
     }
 
@@ -191,9 +199,15 @@ impl Driver {
 
     fn completed(&mut self, checkpoint: u64, written: Written) {
         let duration = self.begun.remove(&checkpoint).map(|(begun, _)| begun.elapsed()).unwrap_or_default();
-        let Written { pointer, state_size } = written;
-        tracing::debug!(checkpoint, ?duration, state_size, "checkpoint completed");
-        self.handle.completed(CheckpointStatistics { id: checkpoint, duration, state_size, pointer });
+        let Written { pointer, state_size, checkpointed_size } = written;
+        tracing::debug!(checkpoint, ?duration, state_size, checkpointed_size, "checkpoint completed");
+        self.handle.completed(CheckpointStatistics {
+            id: checkpoint,
+            duration,
+            state_size,
+            checkpointed_size,
+            pointer,
+        });
     }
 
     fn handle_event(&mut self, event: Event<Acknowledgement>, link: Option<&Link>) {

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use highwater_checkpoint::{
     CheckpointLocation, CheckpointMetadata, CheckpointStorageAccess, CompletedCheckpoint, CompletedCheckpointStore,
-    DiscardExtent, MetadataVersion,
+    DiscardExtent, MetadataVersion, SubtaskState,
 };
 use highwater_types::{Error, Result};
 
@@ -19,9 +19,23 @@ pub(crate) type Acknowledgement = Arc<CheckpointMetadata>;
 
 /// Work for the thread, done in order.
 pub(crate) enum IoJob {
-    Begin { checkpoint: u64 },
-    Write { checkpoint: u64, acknowledgements: Vec<Acknowledgement> },
-    Discard { checkpoint: u64, payloads: Vec<Acknowledgement>, extent: DiscardExtent },
+    Begin {
+        checkpoint: u64,
+    },
+    Write {
+        checkpoint: u64,
+        acknowledgements: Vec<Acknowledgement>,
+    },
+    Discard {
+        checkpoint: u64,
+        payloads: Vec<Acknowledgement>,
+        extent: DiscardExtent,
+    },
+    /// State of one subtask that was never acknowledged.
+    DiscardState {
+        checkpoint: u64,
+        state: Box<SubtaskState>,
+    },
 }
 
 /// What became of it.
@@ -34,6 +48,7 @@ pub(crate) enum IoDone {
 pub(crate) struct Written {
     pub(crate) pointer: String,
     pub(crate) state_size: u64,
+    pub(crate) checkpointed_size: u64,
 }
 
 /// The completed checkpoints of the job, over all attempts of this process.
@@ -118,9 +133,13 @@ impl Io {
             IoJob::Write { checkpoint, acknowledgements } => {
                 match catch(|| self.write(checkpoint, &acknowledgements)) {
                     Ok(completed) => {
-                        let (pointer, state_size) = (completed.pointer().to_owned(), completed.metadata().state_size());
+                        let written = Written {
+                            pointer: completed.pointer().to_owned(),
+                            state_size: completed.metadata().state_size(),
+                            checkpointed_size: completed.metadata().checkpointed_size(),
+                        };
                         // The sinks need not wait for what is deleted now.
-                        let _ = done.send(IoDone::Written { checkpoint, result: Ok(Written { pointer, state_size }) });
+                        let _ = done.send(IoDone::Written { checkpoint, result: Ok(written) });
                         if let Err(error) = lock(&self.store).add(completed) {
                             tracing::error!(checkpoint, %error, "a completed checkpoint could not be registered");
                         }
@@ -131,6 +150,9 @@ impl Io {
                 }
             }
             IoJob::Discard { checkpoint, payloads, extent } => self.discard(checkpoint, &payloads, extent),
+            IoJob::DiscardState { checkpoint, state } => {
+                lock(&self.store).discard_handles(checkpoint, state.stream_handles());
+            }
         }
     }
 

@@ -68,6 +68,7 @@ pub(crate) struct Mailbox {
     newest_epoch: Cell<u64>,
     collecting: RefCell<BTreeMap<u64, Collecting>>,
     completed: Cell<u64>,
+    aborted: RefCell<Vec<u64>>,
     final_checkpoint: Cell<Option<u64>>,
     is_ending: Cell<bool>,
     running_sources: Cell<usize>,
@@ -100,6 +101,7 @@ impl Mailbox {
             newest_epoch: Cell::default(),
             collecting: RefCell::default(),
             completed: Cell::default(),
+            aborted: RefCell::default(),
             final_checkpoint: Cell::default(),
             is_ending: Cell::default(),
             running_sources: Cell::default(),
@@ -166,6 +168,13 @@ impl Mailbox {
         self.completed.get()
     }
 
+    /// Names the checkpoints that were given up since the last call with the same `seen`, which begins at 0.
+    pub(crate) fn aborted_from(&self, seen: &mut usize, tell: impl FnMut(u64)) {
+        let aborted = self.aborted.borrow();
+        aborted.iter().skip(*seen).copied().for_each(tell);
+        *seen = aborted.len();
+    }
+
     /// Whether the attempt has come to its end and operators drop what they hold.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_ending.get()
@@ -210,8 +219,7 @@ impl Mailbox {
     }
 
     fn decline(&self, checkpoint: u64, error: &Error) {
-        if let Some(collecting) = self.collecting.borrow_mut().remove(&checkpoint) {
-            collecting.cancel.cancel();
+        if self.give_up(checkpoint) {
             tracing::warn!(checkpoint, worker = self.worker, %error, "checkpoint declined");
             self.link.report(Report::Decline {
                 attempt: self.attempt.number,
@@ -220,6 +228,14 @@ impl Mailbox {
                 reason: error.to_string(),
             });
         }
+    }
+
+    /// Stops collecting a checkpoint. What operators have delivered already is nobody's now.
+    fn give_up(&self, checkpoint: u64) -> bool {
+        let Some(collecting) = self.collecting.borrow_mut().remove(&checkpoint) else { return false };
+        collecting.cancel.cancel();
+        collecting.states.into_iter().flatten().for_each(|state| self.attempt.leave_over(checkpoint, state));
+        true
     }
 
     // What the worker loop does.
@@ -262,10 +278,9 @@ impl Mailbox {
 
     /// Sources go on after a final checkpoint was given up; operators that have not come to the barrier skip it.
     pub(crate) fn abort(&self, checkpoint: u64) {
+        self.aborted.borrow_mut().push(checkpoint);
         self.barriers.borrow_mut().retain(|barrier| barrier.checkpoint != checkpoint);
-        if let Some(collecting) = self.collecting.borrow_mut().remove(&checkpoint) {
-            collecting.cancel.cancel();
-        }
+        self.give_up(checkpoint);
         if self.final_checkpoint.get() == Some(checkpoint) {
             self.final_checkpoint.set(None);
         }
@@ -296,7 +311,9 @@ impl Mailbox {
     fn add_state(&self, checkpoint: u64, operator: usize, state: SubtaskState) {
         let is_whole = {
             let mut collecting = self.collecting.borrow_mut();
-            let Some(collecting) = collecting.get_mut(&checkpoint) else { return };
+            let Some(collecting) = collecting.get_mut(&checkpoint) else {
+                return self.attempt.leave_over(checkpoint, state);
+            };
             if let Some(slot) = collecting.states.get_mut(operator) {
                 *slot = Some(state);
             }
@@ -353,6 +370,12 @@ impl Mailbox {
 /// The worker leaves: nobody waits for its asynchronous parts any more.
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.collecting.get_mut().values().for_each(|collecting| collecting.cancel.cancel());
+        let collecting: Vec<u64> = self.collecting.borrow().keys().copied().collect();
+        for checkpoint in collecting {
+            self.give_up(checkpoint);
+        }
+        while let Ok(Done { checkpoint, result: Ok(state), .. }) = self.replies.1.try_recv() {
+            self.attempt.leave_over(checkpoint, state);
+        }
     }
 }

@@ -88,6 +88,8 @@ pub(crate) struct Restore {
     pub(crate) checkpoint: u64,
     /// Where it was found; none where all state is inline.
     pub(crate) pointer: Option<String>,
+    /// Whether it is the job's own.
+    pub(crate) is_own: bool,
     /// The metadata file.
     pub(crate) metadata: Vec<u8>,
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle, Thread};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
 use highwater_checkpoint::{CancelToken, CheckpointStreamFactory, SubtaskState};
 use highwater_state::{KeyedSnapshot, OperatorSnapshot};
 use highwater_types::{Error, Result, ResultExt};
 
-use super::attempt::catch;
+use super::attempt::{Attempt, catch};
 use crate::sink::Durability;
 
 /// Opens the streams of one checkpoint. They fail once the token is cancelled.
@@ -52,12 +52,13 @@ pub(crate) struct SnapshotPool {
 
 impl SnapshotPool {
     /// Starts the threads.
-    pub(crate) fn start(threads: usize, open: &OpenStreams) -> Result<Self> {
+    pub(crate) fn start(threads: usize, open: &OpenStreams, attempt: &Arc<Attempt>) -> Result<Self> {
         let (sender, receiver) = unbounded::<Job>();
         let mut pool = Self { jobs: Some(sender), threads: Vec::with_capacity(threads) };
         for index in 0..threads {
-            let (receiver, open) = (receiver.clone(), Arc::clone(open));
-            let thread = thread::Builder::new().name(format!("snapshot-{index}")).spawn(move || run(&receiver, &open));
+            let (receiver, open, attempt) = (receiver.clone(), Arc::clone(open), Arc::clone(attempt));
+            let thread =
+                thread::Builder::new().name(format!("snapshot-{index}")).spawn(move || run(&receiver, &open, &attempt));
             pool.threads.push(
                 thread.map_err(|error| Error::storage("a background thread could not be started").because(error))?,
             );
@@ -82,12 +83,16 @@ impl Drop for SnapshotPool {
     }
 }
 
-fn run(jobs: &Receiver<Job>, open: &OpenStreams) {
+fn run(jobs: &Receiver<Job>, open: &OpenStreams, attempt: &Attempt) {
     for job in jobs {
         let Job { checkpoint, operator, uid, frozen, cancel, reply, worker } = job;
         let result = catch(|| write(open, checkpoint, frozen, &cancel)).with("operator", &uid);
         // A worker that has gone does not wait for it.
-        let _ = reply.send(Done { checkpoint, operator, result });
+        if let Err(SendError(Done { checkpoint, result: Ok(state), .. })) =
+            reply.send(Done { checkpoint, operator, result })
+        {
+            attempt.leave_over(checkpoint, state);
+        }
         worker.unpark();
     }
 }

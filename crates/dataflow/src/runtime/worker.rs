@@ -238,5 +238,5 @@ fn restored(storage: &dyn CheckpointStorage, restore: Restore) -> Result<Restore
         Some(pointer) => storage.resolve(pointer)?.opener(),
         None => Arc::new(SnapshotOpener::in_memory()),
     };
-    Ok(Restored::new(CheckpointMetadata::read(&restore.metadata)?, opener))
+    Ok(Restored::new(CheckpointMetadata::read(&restore.metadata)?, opener, restore.is_own))
 }

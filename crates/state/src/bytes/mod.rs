@@ -16,6 +16,7 @@ mod value;
 
 pub(crate) use backend::ByteBackend;
 pub use batch::{Write, WriteBatch};
+pub(crate) use factory::not_native;
 pub use factory::{ByteStoreContext, ByteStoreFactory};
 pub use files::{FileRestore, FrozenFiles, NativeFiles};
 pub use reference::{ReferenceStore, ReferenceStoreFactory};

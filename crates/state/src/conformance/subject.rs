@@ -55,10 +55,13 @@ impl Subject {
 
     /// A store of its own; none on the heap.
     pub(super) fn store(&self, place: Place) -> Result<Option<Box<dyn ByteStore>>> {
+        self.factory.as_ref().map(|factory| factory.create(&self.context(place))).transpose()
+    }
+
+    fn context(&self, place: Place) -> ByteStoreContext {
         let number = self.stores.fetch_add(1, Ordering::Relaxed);
-        let context = ByteStoreContext::new(format!("conformance-{number}"), place.range, place.max_parallelism)
-            .with_directory(self.directory());
-        self.factory.as_ref().map(|factory| factory.create(&context)).transpose()
+        ByteStoreContext::new(format!("conformance-{number}"), place.range, place.max_parallelism)
+            .with_directory(self.directory())
     }
 
     /// A backend that holds what the handles hold.
@@ -67,11 +70,12 @@ impl Subject {
         place: Place,
         handles: &[KeyedStateHandle],
     ) -> Result<KeyedBackend<K>> {
+        let opener = SnapshotOpener::in_memory();
         let mut builder = KeyedBackend::<K>::builder(K::default_serializer(), place.max_parallelism, place.range)
             .operator("conformance")
-            .restore(handles, &SnapshotOpener::in_memory());
-        if let Some(store) = self.store(place)? {
-            builder = builder.byte_store(store);
+            .restore(handles, &opener);
+        if let Some(factory) = &self.factory {
+            builder = builder.byte_store(&**factory, self.context(place));
         }
         builder.build()
     }

@@ -5,18 +5,19 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use highwater_checkpoint::{KeyedStateHandle, StateOpener};
+use highwater_checkpoint::{KeyedStateHandle, SnapshotOpener, StateOpener};
 use highwater_types::{
     DefaultSerializer, Error, Key, KeyGroupRange, MaxParallelism, Result, ResultExt, SerializerRef, SerializerSnapshot,
     VoidNamespace,
 };
 
-use super::restored::{CarriedState, RestoredStates, require_as_is};
+use super::restored::{CarriedState, RestoredStates, Sources, require_as_is};
+use super::snapshot::Content;
 use super::{
     AggregatingState, FrozenState, KeyContext, KeyedSnapshot, ListState, MapState, Namespace, PreparedKey,
     ReducingState, StateValue, ValueState,
 };
-use crate::bytes::{ByteBackend, ByteStore};
+use crate::bytes::{ByteBackend, ByteStoreContext, ByteStoreFactory};
 use crate::canonical::{KeyedHeader, KeyedKind, StateMeta};
 use crate::clock::{Clock, SystemClock};
 use crate::descriptor::{
@@ -69,25 +70,26 @@ enum Store<K> {
 
 /// Configures and builds a [`KeyedBackend`].
 #[must_use]
-pub struct KeyedBackendBuilder<K> {
+pub struct KeyedBackendBuilder<'a, K> {
     operator: String,
     key: SerializerRef<K>,
     max_parallelism: MaxParallelism,
     range: KeyGroupRange,
     clock: Arc<dyn Clock>,
     compression: bool,
-    store: Option<Box<dyn ByteStore>>,
-    restored: Result<RestoredStates>,
+    store: Option<(&'a dyn ByteStoreFactory, ByteStoreContext)>,
+    restore: Option<(&'a [KeyedStateHandle], &'a dyn StateOpener)>,
+    is_recovery: bool,
 }
 
 impl<K: Key> KeyedBackend<K> {
     /// A builder for the key groups `range` of an operator with `max_parallelism` key groups in all. State lives on the
     /// heap unless a [byte store](KeyedBackendBuilder::byte_store) is given.
-    pub fn builder(
+    pub fn builder<'a>(
         key: SerializerRef<K>,
         max_parallelism: MaxParallelism,
         range: KeyGroupRange,
-    ) -> KeyedBackendBuilder<K> {
+    ) -> KeyedBackendBuilder<'a, K> {
         KeyedBackendBuilder {
             operator: String::new(),
             key,
@@ -96,7 +98,8 @@ impl<K: Key> KeyedBackend<K> {
             clock: Arc::new(SystemClock),
             compression: false,
             store: None,
-            restored: Ok(RestoredStates::default()),
+            restore: None,
+            is_recovery: false,
         }
     }
 
@@ -421,28 +424,70 @@ impl<K: Key> KeyedBackend<K> {
         result
     }
 
-    /// The synchronous part of a snapshot: freezes all state as it is now, without I/O and without serializing anything.
-    /// Later changes do not touch the frozen state.
+    /// The synchronous part of a snapshot in Flink's canonical format, which every backend reads: freezes all state as
+    /// it is now, without I/O and without serializing anything. Later changes do not touch the frozen state.
     ///
     /// # Errors
     /// `Program` after restored state could not be read: what is left must not replace the snapshot it came from.
     pub fn snapshot(&self) -> Result<KeyedSnapshot> {
-        if !self.is_complete.get() {
-            return Err(Error::program(
+        self.check_complete()?;
+        Ok(match &self.store {
+            Store::Heap { registered, .. } => {
+                let (metas, states) = self.freeze_heap(&registered.borrow())?;
+                self.frozen(metas, Content::Entries(states))
+            }
+            Store::Bytes(states) => self.frozen(self.column_metas(states)?, Content::Entries(states.freeze()?)),
+        })
+    }
+
+    /// The synchronous part of a checkpoint: the files of the store if its snapshots are incremental, else as
+    /// [`snapshot`](Self::snapshot). A store may have to write what it holds in memory into files first.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot); `Storage` if the store cannot write.
+    pub fn checkpoint(&self, checkpoint: u64) -> Result<KeyedSnapshot> {
+        self.check_complete()?;
+        if let Store::Bytes(states) = &self.store
+            && let metas = self.column_metas(states)?
+            && !metas.is_empty()
+            && let Some(files) = states.freeze_files(checkpoint).with("operator", &self.operator)?
+        {
+            return Ok(self.frozen(metas, Content::Files { checkpoint, files }));
+        }
+        self.snapshot()
+    }
+
+    /// Tells that a checkpoint is complete (Flink's `notifyCheckpointComplete`), so that later ones can build on it.
+    pub fn checkpoint_completed(&self, checkpoint: u64) {
+        if let Store::Bytes(states) = &self.store {
+            states.checkpoint_completed(checkpoint);
+        }
+    }
+
+    /// Tells that a checkpoint was given up (Flink's `notifyCheckpointAborted`): no later one can build on it.
+    pub fn checkpoint_aborted(&self, checkpoint: u64) {
+        if let Store::Bytes(states) = &self.store {
+            states.checkpoint_aborted(checkpoint);
+        }
+    }
+
+    fn check_complete(&self) -> Result<()> {
+        match self.is_complete.get() {
+            true => Ok(()),
+            false => Err(Error::program(
                 "a state could not be restored, so no snapshot is taken: the program must not go on",
             )
-            .with("operator", &self.operator));
+            .with("operator", &self.operator)),
         }
-        let (metas, states) = match &self.store {
-            Store::Heap { registered, .. } => self.freeze_heap(&registered.borrow())?,
-            Store::Bytes(states) => (self.column_metas(states)?, states.freeze()?),
-        };
-        Ok(KeyedSnapshot {
+    }
+
+    fn frozen(&self, states: Vec<StateMeta>, content: Content) -> KeyedSnapshot {
+        KeyedSnapshot {
             range: self.context.range(),
             max_parallelism: self.context.max_parallelism(),
-            header: KeyedHeader { compression: self.compression, key_serializer: self.key.snapshot(), states: metas },
-            states,
-        })
+            header: KeyedHeader { compression: self.compression, key_serializer: self.key.snapshot(), states },
+            content,
+        }
     }
 
     /// The registered states, then those nobody asked for.
@@ -471,7 +516,7 @@ impl<K: Key> KeyedBackend<K> {
     }
 }
 
-impl<K: Key> KeyedBackendBuilder<K> {
+impl<'a, K: Key> KeyedBackendBuilder<'a, K> {
     /// Names the operator in errors, by convention `<uid>_(<subtask + 1>/<parallelism>)`. Empty by default.
     pub fn operator(mut self, name: impl Into<String>) -> Self {
         self.operator = name.into();
@@ -484,9 +529,9 @@ impl<K: Key> KeyedBackendBuilder<K> {
         self
     }
 
-    /// Keeps state in this byte store instead of on the heap.
-    pub fn byte_store(mut self, store: Box<dyn ByteStore>) -> Self {
-        self.store = Some(store);
+    /// Keeps state in a byte store of this factory instead of on the heap.
+    pub fn byte_store(mut self, factory: &'a dyn ByteStoreFactory, context: ByteStoreContext) -> Self {
+        self.store = Some((factory, context));
         self
     }
 
@@ -498,9 +543,16 @@ impl<K: Key> KeyedBackendBuilder<K> {
     }
 
     /// Starts from the state behind these handles, written at any parallelism: key groups that belong to other subtasks
-    /// are left out. Errors are those of [`build`](Self::build).
-    pub fn restore(mut self, handles: &[KeyedStateHandle], opener: &dyn StateOpener) -> Self {
-        self.restored = RestoredStates::read(handles, opener, &self.key.snapshot(), self.max_parallelism, self.range);
+    /// are left out.
+    pub fn restore(mut self, handles: &'a [KeyedStateHandle], opener: &'a dyn StateOpener) -> Self {
+        self.restore = Some((handles, opener));
+        self
+    }
+
+    /// Whether the handles are those of the job's own newest completed checkpoint, so that incremental checkpoints may
+    /// go on naming its files (default no: the snapshot belongs to somebody else, and may be deleted at any time).
+    pub fn recovery(mut self, is_recovery: bool) -> Self {
+        self.is_recovery = is_recovery;
         self
     }
 
@@ -516,19 +568,8 @@ impl<K: Key> KeyedBackendBuilder<K> {
                 .with("key groups", self.range)
                 .with("max parallelism", self.max_parallelism));
         }
-        let mut restored = self.restored.with("operator", &self.operator)?;
         let context = Rc::new(KeyContext::new(self.max_parallelism, self.range));
-        let store = match self.store {
-            Some(store) => {
-                let states = ByteBackend::new(store, Rc::clone(&context), Arc::clone(&self.key));
-                restored.load_into(&states).with("operator", &self.operator)?;
-                Store::Bytes(states)
-            }
-            None => Store::Heap {
-                states: HeapStates { context: Rc::clone(&context), key: Arc::clone(&self.key) },
-                registered: RefCell::default(),
-            },
-        };
+        let (store, restored) = self.restore_store(&context).with("operator", &self.operator)?;
         Ok(KeyedBackend {
             operator: self.operator,
             context,
@@ -541,6 +582,25 @@ impl<K: Key> KeyedBackendBuilder<K> {
             is_complete: Cell::new(true),
         })
     }
+
+    fn restore_store(&self, context: &Rc<KeyContext<K>>) -> Result<(Store<K>, RestoredStates)> {
+        let key = self.key.snapshot();
+        let in_memory = SnapshotOpener::in_memory();
+        let (handles, opener) = self.restore.unwrap_or((&[], &in_memory));
+        let sources = Sources::new((handles, opener, self.is_recovery), &key, self.max_parallelism, self.range)?;
+        let (context, key) = (Rc::clone(context), Arc::clone(&self.key));
+        match &self.store {
+            Some((factory, of)) => {
+                let (restored, states) =
+                    RestoredStates::for_bytes(&sources, (*factory, of), |store| ByteBackend::new(store, context, key))?;
+                Ok((Store::Bytes(states), restored))
+            }
+            None => {
+                let restored = RestoredStates::for_heap(&sources)?;
+                Ok((Store::Heap { states: HeapStates { context, key }, registered: RefCell::default() }, restored))
+            }
+        }
+    }
 }
 
 impl<K> fmt::Debug for KeyedBackend<K> {
@@ -549,7 +609,7 @@ impl<K> fmt::Debug for KeyedBackend<K> {
     }
 }
 
-impl<K> fmt::Debug for KeyedBackendBuilder<K> {
+impl<K> fmt::Debug for KeyedBackendBuilder<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedBackendBuilder").field("operator", &self.operator).finish_non_exhaustive()
     }

@@ -1,15 +1,19 @@
 //! Keyed state read back from a snapshot, until somebody registers it.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
-use highwater_checkpoint::{KeyedStateHandle, StateOpener};
+use highwater_checkpoint::{IncrementalHandle, KeyGroupsHandle, KeyedStateHandle, StateOpener, StreamHandle};
 use highwater_types::{
-    Compatibility, Error, Key, KeyGroup, KeyGroupRange, MaxParallelism, Result, ResultExt, SerializerSnapshot,
+    ByteReader, Compatibility, Error, Key, KeyGroup, KeyGroupRange, MaxParallelism, Result, ResultExt,
+    SerializerSnapshot,
 };
 
 use super::FrozenState;
-use crate::bytes::ByteBackend;
-use crate::canonical::{CanonicalReader, CanonicalWriter, RunEntries, StateMeta};
+use crate::bytes::{ByteBackend, ByteStore, ByteStoreContext, ByteStoreFactory, FileRestore, not_native};
+use crate::canonical::{
+    CanonicalReader, CanonicalWriter, KeyedHeader, Run, RunEntries, StateMeta, read_error, stream_name,
+};
 
 /// The states of a snapshot by name.
 #[derive(Default)]
@@ -39,45 +43,125 @@ impl FrozenState for CarriedEntries {
     }
 }
 
-impl RestoredStates {
-    /// Reads the key groups of `range` from all handles that have some.
-    pub(crate) fn read(
-        handles: &[KeyedStateHandle],
-        opener: &dyn StateOpener,
-        key: &SerializerSnapshot,
+/// The handles a backend starts from, sorted by kind.
+pub(crate) struct Sources<'a> {
+    opener: &'a dyn StateOpener,
+    streams: Vec<&'a KeyGroupsHandle>,
+    files: Vec<IncrementalHandle>,
+    is_own: bool,
+    /// What the backend is to hold.
+    key: &'a SerializerSnapshot,
+    max_parallelism: MaxParallelism,
+    range: KeyGroupRange,
+}
+
+impl<'a> Sources<'a> {
+    /// Those of the handles that have something of `range`.
+    pub(crate) fn new(
+        (handles, opener, is_own): (&'a [KeyedStateHandle], &'a dyn StateOpener, bool),
+        key: &'a SerializerSnapshot,
         max_parallelism: MaxParallelism,
         range: KeyGroupRange,
     ) -> Result<Self> {
-        let mut restored = Self::default();
-        for handle in handles {
-            let KeyedStateHandle::KeyGroups(handle) = handle else {
-                return Err(Error::unsupported(
-                    "only key-grouped snapshots can be restored here: take a canonical savepoint of the job",
-                ));
-            };
-            if let Some(groups) = handle.range.intersection(range) {
-                let mut reader = CanonicalReader::open(opener, handle, max_parallelism)?;
-                check_key(&reader.header().key_serializer, key).with("file", reader.name())?;
-                restored.add(&mut reader, groups)?;
+        let (mut streams, mut files) = (Vec::new(), Vec::new());
+        for handle in handles.iter().filter(|handle| handle.range().intersection(range).is_some()) {
+            match handle {
+                KeyedStateHandle::KeyGroups(handle) => streams.push(handle),
+                KeyedStateHandle::Incremental(handle) => files.push((**handle).clone()),
+                _ => {
+                    return Err(Error::unsupported(
+                        "the snapshot holds a changelog: take a canonical savepoint of the job to restore it here",
+                    ));
+                }
             }
         }
+        Ok(Self { opener, streams, files, is_own, key, max_parallelism, range })
+    }
+
+    /// A store with the state of native snapshots, empty if there are none.
+    fn store(
+        &self,
+        factory: &dyn ByteStoreFactory,
+        context: &ByteStoreContext,
+        columns: &[String],
+    ) -> Result<Box<dyn ByteStore>> {
+        match self.files.as_slice() {
+            [] => factory.create(context),
+            handles => {
+                factory.restore(context, &FileRestore { handles, columns, opener: self.opener, is_own: self.is_own })
+            }
+        }
+    }
+
+    /// Reads the streams block by block: `add` gets the entries of one state and key group at a time.
+    fn read_streams(
+        &self,
+        restored: &mut RestoredStates,
+        mut add: impl FnMut(&mut RestoredStates, &str, KeyGroup, RunEntries) -> Result<()>,
+    ) -> Result<()> {
+        for handle in &self.streams {
+            let Some(groups) = handle.range.intersection(self.range) else { continue };
+            let mut reader = CanonicalReader::open(self.opener, handle, self.max_parallelism)?;
+            let header = reader.header().clone();
+            restored.describe(&header, self.key).with("file", reader.name())?;
+            for group in groups.iter() {
+                let Some(block) = reader.block(group)? else { continue };
+                for Run { state_id, entries } in block.into_runs() {
+                    let meta = header.states.get(usize::from(state_id)).ok_or_else(no_such_state)?;
+                    add(restored, meta.name(), group, entries)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RestoredStates {
+    /// Reads everything into memory, for the heap: typed tables take it when their state is registered.
+    pub(crate) fn for_heap(sources: &Sources<'_>) -> Result<Self> {
+        if !sources.files.is_empty() {
+            return Err(not_native(sources.files.len()));
+        }
+        let mut restored = Self::default();
+        sources.read_streams(&mut restored, |restored, state, group, entries| {
+            restored.states.get_mut(state).ok_or_else(no_such_state)?.entries.push((group, entries));
+            Ok(())
+        })?;
         Ok(restored)
     }
 
-    fn add(&mut self, reader: &mut CanonicalReader, groups: KeyGroupRange) -> Result<()> {
-        let metas = reader.header().states.clone();
-        for meta in &metas {
+    /// Brings everything into a new byte store, whose keys and values are those of the snapshots. No more than one block
+    /// is in memory at a time.
+    pub(crate) fn for_bytes<K: Key>(
+        sources: &Sources<'_>,
+        (factory, context): (&dyn ByteStoreFactory, &ByteStoreContext),
+        backend: impl FnOnce(Box<dyn ByteStore>) -> ByteBackend<K>,
+    ) -> Result<(Self, ByteBackend<K>)> {
+        let mut restored = Self::default();
+        for handle in &sources.files {
+            let name = stream_name(&handle.meta);
+            let header = read_meta(sources.opener, &handle.meta).with("file", &name)?;
+            restored.describe(&header, sources.key).with("file", &name)?;
+        }
+        let columns: Vec<String> = restored.states.keys().cloned().collect();
+        let backend = backend(sources.store(factory, context, &columns)?);
+        columns.iter().try_for_each(|state| backend.adopt(state))?;
+        sources.read_streams(&mut restored, |_, state, _, entries| backend.load(state, &mut entries.iter()))?;
+        if !sources.streams.is_empty() {
+            restored.states.keys().try_for_each(|state| backend.adopt(state))?;
+            backend.finish_load()?;
+        }
+        Ok((restored, backend))
+    }
+
+    /// Takes in the states of one snapshot.
+    fn describe(&mut self, header: &KeyedHeader, key: &SerializerSnapshot) -> Result<()> {
+        check_key(&header.key_serializer, key)?;
+        for meta in &header.states {
             let known = self.states.entry(meta.name().to_owned());
             let known = known.or_insert_with(|| RestoredState { meta: meta.clone(), entries: Vec::new() });
-            let same = known.meta.check_compatible(meta, "").with("file", reader.name())?;
+            let same = known.meta.check_compatible(meta, "")?;
             require_as_is(&same, meta.name())?;
-        }
-        for group in groups.iter() {
-            let Some(block) = reader.block(group)? else { continue };
-            for run in block.into_runs() {
-                let state = metas.get(usize::from(run.state_id)).and_then(|meta| self.states.get_mut(meta.name()));
-                state.ok_or_else(no_such_state)?.entries.push((group, run.entries));
-            }
         }
         Ok(())
     }
@@ -98,18 +182,17 @@ impl RestoredStates {
             .values()
             .map(|state| CarriedState { meta: state.meta.clone(), entries: CarriedEntries(state.entries.clone()) })
     }
+}
 
-    /// Moves all entries into a byte store, whose keys and values are those of the stream. The descriptions stay.
-    pub(crate) fn load_into<K: Key>(&mut self, store: &ByteBackend<K>) -> Result<()> {
-        if self.states.is_empty() {
-            return Ok(());
-        }
-        for (name, state) in &mut self.states {
-            let entries = std::mem::take(&mut state.entries);
-            let mut all = entries.iter().flat_map(|(_, run)| run.iter());
-            store.load(name, &mut all)?;
-        }
-        store.finish_load()
+/// The description of the states of a native snapshot.
+fn read_meta(opener: &dyn StateOpener, meta: &StreamHandle) -> Result<KeyedHeader> {
+    let mut bytes = Vec::new();
+    opener.open(meta)?.take(meta.size()).read_to_end(&mut bytes).map_err(read_error)?;
+    let mut input = ByteReader::new(&bytes);
+    let header = KeyedHeader::read(&mut input)?;
+    match input.remaining() {
+        0 => Ok(header),
+        left => Err(Error::corrupt("something follows the description of the states").with("bytes", left)),
     }
 }
 
