@@ -11,6 +11,9 @@
 //! interrupted, and can be resumed.
 #![allow(missing_docs, reason = "a program")]
 
+#[path = "support/fjall_store.rs"]
+mod fjall_store;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
@@ -24,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
+use fjall_store::FjallStateBackend;
 use highwater::checkpoint::{StoragePath, file_system_for};
 use highwater::state::ReferenceStoreFactory;
 use highwater::{
@@ -46,7 +50,7 @@ struct Options {
     /// Files and directories to read [default: the *.md and *.rs files of this repository, outside target]
     paths: Vec<PathBuf>,
 
-    /// Where working state is kept: fs, memory, hashmap, or ordered-map, which this program registers
+    /// Where working state is kept: fs, memory, hashmap, or one that this program registers: ordered-map, fjall
     #[arg(long, value_name = "NAME", default_value = "fs")]
     state_backend: String,
 
@@ -168,6 +172,7 @@ fn execution(options: &Options, checkpoints: &StoragePath) -> Result<ExecutionCo
         .set(&options::CHECKPOINTS_DIRECTORY, Some(checkpoints.to_string()));
     let mut backends = BackendRegistry::new();
     backends.register("ordered-map", |configuration: &Configuration| OrderedMapBackend.configure(configuration))?;
+    backends.register("fjall", FjallStateBackend::from_configuration)?;
     let workers = options.workers.or_else(|| thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     Ok(ExecutionConfig::from_configuration(&configuration)
         .backends(backends)

@@ -138,7 +138,7 @@ pub mod checkpoint {
 /// What state stands on: byte stores, snapshots and the canonical stream they are written in, redistribution.
 pub mod state {
     #[cfg(feature = "conformance")]
-    pub use highwater_state::conformance;
+    pub use highwater_state::{conformance, conformance_suite};
     pub use highwater_state::{
         ByteStore, ByteStoreContext, ByteStoreFactory, CanonicalReader, CanonicalWriter, ColumnId, FileRestore,
         FrozenBytes, FrozenFiles, KeyGroupBlock, KeyedHeader, KeyedKind, KeyedSnapshot, LIST_DELIMITER, NativeFiles,

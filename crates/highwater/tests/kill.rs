@@ -36,7 +36,7 @@ fn killed_at_any_moment_the_job_ends_with_exactly_the_right_lines() {
 
 #[test]
 fn killed_jobs_go_on_with_another_state_backend() {
-    Story::new("kill-backends", &["fs", "memory", "ordered-map", "hashmap"]).tell(10);
+    Story::new("kill-backends", &["fs", "fjall", "memory", "ordered-map", "hashmap"]).tell(10);
 }
 
 /// One job from its first run to its end.
@@ -59,6 +59,7 @@ impl Story {
         let directory = tempfile::Builder::new().prefix(name).tempdir().unwrap().keep();
         println!("seed {seed}, files in {}", directory.display());
         fs::create_dir(directory.join("input")).unwrap();
+        fs::create_dir(directory.join("working")).unwrap();
         let (truth, committed) = Default::default();
         Self { directory, backends, random: SplitMix64(seed), truth, committed, restored: 0 }
     }
@@ -143,6 +144,8 @@ impl Story {
             .arg(format!("file://{}", self.directory.join("checkpoints").display()))
             .arg("--output")
             .arg(self.output())
+            // What a killed process leaves behind goes with the test.
+            .env("TMPDIR", self.directory.join("working"))
             .args(rate.map(|rate| format!("--rate={rate}")))
             .arg(self.directory.join("input"))
             .stdout(Stdio::null())

@@ -169,7 +169,7 @@ fn a_pointer_older_than_what_is_committed_is_refused_and_names_the_files() {
 
 #[test]
 fn every_backend_counts_the_same() {
-    for backend in ["fs", "memory", "hashmap", "ordered-map"] {
+    for backend in ["fs", "memory", "hashmap", "ordered-map", "fjall"] {
         let place = Place::new();
         let (code, _, stderr) = place.run(&["--state-backend", backend, "--workers=2"]);
         assert_eq!(code, Some(0), "{backend}: {stderr}");
