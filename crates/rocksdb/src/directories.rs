@@ -1,0 +1,184 @@
+//! Where databases lie on the local disk, and how the directories of crashed runs are found and removed.
+//!
+//! Every store has an *instance directory* `job_<job>_op_<operator>_uuid_<random>`, named as in Flink, with the database
+//! in its child `db`. A file `.lock` in it is locked as long as the process lives: the operating system lets go of the
+//! lock however a process ends, so a directory whose lock can be taken is one that nobody uses.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use highwater_types::{Error, Result};
+use uuid::Uuid;
+
+/// The child of an instance directory that holds the database.
+const DATABASE: &str = "db";
+const LOCK: &str = ".lock";
+/// The lock file before it is locked.
+const UNLOCKED: &str = ".lock.new";
+/// File names may have 255 bytes; prefix, job and UUID take their part.
+const NAME_PART: usize = 80;
+
+/// The usable ones of the directories that are to hold databases. Each new database takes the next one.
+#[derive(Debug)]
+pub(crate) struct LocalDirectories {
+    usable: Vec<PathBuf>,
+    next: AtomicUsize,
+}
+
+impl LocalDirectories {
+    /// Tries each directory by making one in it. Those that cannot be used are left out with a warning.
+    pub(crate) fn probe(candidates: &[PathBuf]) -> Result<Self> {
+        let (mut usable, mut reasons) = (Vec::new(), Vec::new());
+        for directory in candidates {
+            match probe(directory) {
+                Ok(()) => usable.push(directory.clone()),
+                Err(cause) => {
+                    tracing::warn!(directory = %directory.display(), %cause, "local directory cannot be used, skipped");
+                    reasons.push(format!("{}: {cause}", directory.display()));
+                }
+            }
+        }
+        if usable.is_empty() {
+            return Err(Error::storage(
+                "No local storage directories available: make one of them writable, or name others in \
+                 state.backend.rocksdb.localdir",
+            )
+            .with("directories", format_args!("[{}]", reasons.join("; "))));
+        }
+        // Random, so that the processes of one machine do not all begin with the same disk.
+        let start = Uuid::new_v4().as_u128() % usable.len() as u128;
+        Ok(Self { usable, next: AtomicUsize::new(start as usize) })
+    }
+
+    /// The directory for the next database.
+    pub(crate) fn next(&self) -> &Path {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.usable.len().max(1);
+        self.usable.get(turn).map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// Removes what crashed runs of a job left in these directories; what cannot be removed is warned of.
+    pub(crate) fn remove_abandoned(&self, job: &str) {
+        for directory in &self.usable {
+            if let Err(cause) = remove_abandoned(directory, job) {
+                tracing::warn!(directory = %directory.display(), %cause, "local state of a crashed run is still there");
+            }
+        }
+    }
+}
+
+/// Makes a directory in `directory`, and `directory` itself if it is not there, and removes the one that it made.
+fn probe(directory: &Path) -> io::Result<()> {
+    let attempt = directory.join(Uuid::new_v4().to_string());
+    fs::create_dir_all(&attempt)?;
+    fs::remove_dir(&attempt)
+}
+
+fn remove_abandoned(directory: &Path, job: &str) -> io::Result<()> {
+    let prefix = job_prefix(job);
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+            continue;
+        }
+        if let Some(abandoned) = InstanceDirectory::take_over(entry.path())? {
+            tracing::info!(directory = %abandoned.path().display(), "removing the local state of a crashed run");
+        }
+    }
+    Ok(())
+}
+
+/// The directory of one store, removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct InstanceDirectory {
+    path: PathBuf,
+    /// Locked until the process ends or the directory is gone.
+    _lock: File,
+}
+
+impl InstanceDirectory {
+    /// Makes and locks a new directory in `parent`.
+    pub(crate) fn create(parent: &Path, job: &str, operator: &str) -> Result<Self> {
+        let name = format!("{}{}_uuid_{}", job_prefix(job), name_part(operator), Uuid::new_v4());
+        let path = parent.join(name);
+        Self::create_at(&path).map_err(|cause| {
+            // What is there of it is of no use.
+            let _ = fs::remove_dir_all(&path);
+            Error::storage("could not make a directory for a database").with("directory", path.display()).because(cause)
+        })
+    }
+
+    fn create_at(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        // Locked before it has the name under which others look for it.
+        let unlocked = path.join(UNLOCKED);
+        let lock = File::create_new(&unlocked)?;
+        lock.try_lock().map_err(io::Error::from)?;
+        fs::rename(&unlocked, path.join(LOCK))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// A directory that is there and that nobody uses; none if somebody does.
+    fn take_over(path: PathBuf) -> io::Result<Option<Self>> {
+        let lock = match File::open(path.join(LOCK)) {
+            Ok(lock) => lock,
+            // One that is being made, or removed by somebody else.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { path, _lock: lock })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// The directory itself. Snapshots may lie in it, beside the database.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the database is, or will be.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join(DATABASE)
+    }
+
+    /// Removes everything, the lock file last: as long as it is there, a later run can go on after a crash.
+    fn remove(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name() == LOCK {
+                continue;
+            }
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+        fs::remove_dir_all(&self.path)
+    }
+}
+
+impl Drop for InstanceDirectory {
+    fn drop(&mut self) {
+        match self.remove() {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(directory = %self.path.display(), %cause, "local state could not be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn job_prefix(job: &str) -> String {
+    format!("job_{}_op_", name_part(job))
+}
+
+/// As part of a file name, as Flink writes operators: everything but letters, digits and hyphens becomes `_`.
+fn name_part(name: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    name.chars().map(keep).take(NAME_PART).collect()
+}
