@@ -6,6 +6,7 @@
 mod fjall_store;
 mod support;
 
+use std::ops::ControlFlow;
 use std::process::Command;
 
 use fjall_store::{FjallStateBackend, FjallStoreFactory};
@@ -47,6 +48,37 @@ fn the_backend_is_loaded_by_its_name_and_keeps_its_files_where_it_is_told() {
     let error = registry
         .load(&[("state.backend", "fjall"), ("state.backend.fjall.memtable-size", "big")].into_iter().collect());
     assert!(error.unwrap_err().to_string().contains("memtable-size"));
+}
+
+/// Twenty versions of every value, each with a view of its own, while fjall moves them from memory to files and drops
+/// what nobody can see any more.
+#[test]
+fn views_stay_as_they_are_while_files_are_written_and_merged() {
+    let mut store = FjallStoreFactory::new(None, MemorySize::from_kibibytes(64)).create(&context()).unwrap();
+    let column = store.column("state").unwrap();
+    let mut views = Vec::new();
+    for version in 0..20_u8 {
+        for key in 0..500_u16 {
+            store.put(column, &key.to_be_bytes(), &[version; 300]).unwrap();
+        }
+        views.push((version, store.freeze().unwrap()));
+        // Some views are gone before others, as those of checkpoints are.
+        if version % 3 == 2 {
+            views.swap_remove(usize::from(version) / 3);
+        }
+    }
+    assert!(store.approximate_size(column).unwrap() > 0, "nothing was written to files");
+    drop(store);
+    for (version, view) in &views {
+        let mut keys = 0..500_u16;
+        view.scan(column, b"", b"", &mut |key, value| {
+            assert_eq!(key, keys.next().unwrap().to_be_bytes());
+            assert_eq!(value, [*version; 300]);
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!(keys.next(), None, "version {version}");
+    }
 }
 
 #[test]

@@ -61,7 +61,8 @@ pub struct ByteStoreContext {
     /// Number of key groups of the operator. Keys begin with their key group, big-endian, in
     /// [`prefix_bytes`](MaxParallelism::prefix_bytes) bytes.
     pub max_parallelism: MaxParallelism,
-    /// Where the subtask may keep files, if it may. The store makes the directory below it that it needs, and removes it.
+    /// Where the subtask may keep files; none leaves it to the settings of the factory. The store makes a directory of
+    /// its own below it (which may not be there yet either), and removes that again.
     pub directory: Option<PathBuf>,
 }
 

@@ -44,6 +44,8 @@ pub type VisitEntry<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + '
 ///
 /// - **Columns** are independent ordered maps from keys to values, one per state (RocksDB: a column family). Both keys
 ///   and values are any bytes, empty ones included.
+/// - **Limits** of a store (the length of a key, say) are its own to check: beyond them it answers
+///   [`Error::unsupported`](highwater_types::Error::unsupported) and neither panics nor cuts off.
 /// - **Order** is that of the unsigned bytes, a prefix before what it begins (`[u8]`'s `Ord`). Scans deliver it.
 /// - **A write is visible** to every later read of the same store at once. There is one writer on one thread: all
 ///   methods are called by the thread that owns the store, never two at a time, and never out of a closure that the
@@ -122,11 +124,13 @@ pub trait ByteStore {
     /// Visits, in order, all entries whose key begins with `prefix` and is not below `from`, until `visit` breaks or
     /// fails; its error is passed on.
     ///
-    /// An empty `prefix` is every key, an empty `from` every key of the prefix. Iteration of map state comes in pages:
+    /// An empty `prefix` is every key, an empty `from` every key of the prefix. `from` may lie before or behind the
+    /// prefix as well: the scan begins at the greater of the two. Iteration of map state comes in pages:
     /// a scan that begins right behind the last key of the page before.
     fn scan(&self, column: ColumnId, prefix: &[u8], from: &[u8], visit: &mut VisitEntry<'_>) -> Result<()>;
 
-    /// Removes all entries with `start <= key < end`. Used for whole key groups and states, not per record.
+    /// Removes all entries with `start <= key < end`: none if `start` is not below `end`. Used for whole key groups and
+    /// states, not per record.
     fn delete_range(&mut self, column: ColumnId, start: &[u8], end: &[u8]) -> Result<()>;
 
     /// Adds many entries, while a snapshot is being restored. Their keys are neither in the column nor in an earlier
