@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use highwater_types::{Error, Result};
+
 use crate::{ConfiguredOptions, MemorySettings, MetricsSettings, PredefinedOptions, RocksDbOptionsFactory};
 
 /// Effective settings of the RocksDB stores of one job: plain values, no file is touched.
@@ -33,8 +35,60 @@ pub struct RocksDbSettings {
     /// Share of a snapshot's key groups, 0 to 1, that a restored database must need for it to be opened in place
     /// (`state.backend.rocksdb.restore-overlap-fraction-threshold`).
     pub restore_overlap_fraction: f64,
-    /// How often the compaction of a database that was restored at another parallelism cleans what belongs to others.
+    /// Whether a database that was restored at another parallelism is compacted in the background, which removes what
+    /// belongs to other subtasks (`state.backend.rocksdb.incremental-restore-async-compact-after-rescale`).
     pub async_compact_after_rescale: bool,
-    /// Time between manual compactions of small files; zero: never.
+    /// Least time between manual compactions of small files, zero for never
+    /// (`state.backend.rocksdb.manual-compaction.min-interval`).
     pub manual_compaction_interval: Duration,
+}
+
+impl Default for RocksDbSettings {
+    /// Flink's defaults: full checkpoints, 4 transfer threads, write batches of 2 MiB, 512 MiB of managed memory.
+    fn default() -> Self {
+        Self {
+            local_directories: Vec::new(),
+            incremental: false,
+            transfer_threads: 4,
+            write_batch_size: 2 << 20,
+            predefined_options: PredefinedOptions::Default,
+            configured_options: ConfiguredOptions::default(),
+            options_factory: None,
+            memory: MemorySettings::default(),
+            metrics: MetricsSettings::default(),
+            restore_overlap_fraction: 0.0,
+            async_compact_after_rescale: false,
+            manual_compaction_interval: Duration::ZERO,
+        }
+    }
+}
+
+impl RocksDbSettings {
+    /// Configured options over those of the profile over Flink's defaults; the options factory comes after them.
+    #[must_use]
+    pub fn effective_options(&self) -> ConfiguredOptions {
+        let profile = self.predefined_options.options();
+        self.configured_options.clone().over(&profile).over(&ConfiguredOptions::defaults())
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// A configuration error that names key, value and range.
+    pub fn validate(&self) -> Result<()> {
+        if self.transfer_threads == 0 {
+            return Err(Error::configuration("the number of threads that transfer files must be greater than zero")
+                .with("key", "state.backend.rocksdb.checkpoint.transfer.thread.num")
+                .with("found", self.transfer_threads));
+        }
+        if !(0.0..=1.0).contains(&self.restore_overlap_fraction) {
+            return Err(Error::configuration("this fraction is out of range")
+                .with("key", "state.backend.rocksdb.restore-overlap-fraction-threshold")
+                .with("found", self.restore_overlap_fraction)
+                .with("expected", "0 to 1"));
+        }
+        self.configured_options.validate()?;
+        self.memory.validate()
+    }
 }

@@ -1,0 +1,114 @@
+// What Highwater has to set and RocksDB's C API does not offer: the shared memory of databases, and the options that
+// nothing may override. The first member of the API's `rocksdb_options_t` is the `Options` of C++.
+
+#include <cstddef>
+#include <memory>
+
+#include "rocksdb/advanced_cache.h"
+#include "rocksdb/cache.h"
+#include "rocksdb/convenience.h"
+#include "rocksdb/filter_policy.h"
+#include "rocksdb/merge_operator.h"
+#include "rocksdb/options.h"
+#include "rocksdb/table.h"
+#include "rocksdb/write_buffer_manager.h"
+
+using namespace ROCKSDB_NAMESPACE;
+
+struct rocksdb_options_t {
+  Options rep;
+};
+
+struct highwater_memory {
+  std::shared_ptr<Cache> cache;
+  std::shared_ptr<WriteBufferManager> buffers;
+};
+
+struct highwater_memory_usage {
+  size_t cache_capacity;
+  size_t cache_usage;
+  size_t cache_pinned;
+  size_t buffer_capacity;
+  size_t buffer_usage;
+};
+
+namespace {
+
+constexpr int kOk = 0;
+constexpr int kNotBlockBased = 1;
+constexpr int kNoMergeOperator = 2;
+constexpr int kException = 3;
+
+int force_columns(Options& options, const highwater_memory* memory, bool partitioned) {
+  ConfigOptions config;
+  if (!MergeOperator::CreateFromString(config, "stringappendtest", &options.merge_operator).ok()) {
+    return kNoMergeOperator;
+  }
+  const auto* found =
+      options.table_factory ? options.table_factory->GetOptions<BlockBasedTableOptions>() : nullptr;
+  if (found == nullptr) return memory == nullptr ? kOk : kNotBlockBased;
+
+  BlockBasedTableOptions table = *found;
+  table.format_version = 5;
+  table.checksum = kCRC32c;
+  if (memory != nullptr) {
+    table.no_block_cache = false;
+    table.block_cache = memory->cache;
+    table.cache_index_and_filter_blocks = true;
+    table.cache_index_and_filter_blocks_with_high_priority = true;
+    table.pin_l0_filter_and_index_blocks_in_cache = true;
+    for (auto role : {CacheEntryRole::kBlockBasedTableReader, CacheEntryRole::kFilterConstruction,
+                      CacheEntryRole::kFileMetadata}) {
+      table.cache_usage_options.options_overrides[role].charged = CacheEntryRoleOptions::Decision::kEnabled;
+    }
+    if (partitioned) {
+      table.index_type = BlockBasedTableOptions::kTwoLevelIndexSearch;
+      table.partition_filters = true;
+      table.pin_top_level_index_and_filter = true;
+      if (table.filter_policy != nullptr) table.filter_policy.reset(NewBloomFilterPolicy(10.0));
+    }
+  }
+  options.table_factory.reset(NewBlockBasedTableFactory(table));
+  return kOk;
+}
+
+}  // namespace
+
+extern "C" {
+
+highwater_memory* highwater_memory_create(size_t cache_capacity, double high_priority_ratio, size_t buffer_capacity,
+                                          bool allow_stall) {
+  try {
+    LRUCacheOptions options;
+    options.capacity = cache_capacity;
+    options.high_pri_pool_ratio = high_priority_ratio;
+    auto memory = std::make_unique<highwater_memory>();
+    memory->cache = options.MakeSharedCache();
+    if (memory->cache == nullptr) return nullptr;
+    memory->buffers = std::make_shared<WriteBufferManager>(buffer_capacity, memory->cache, allow_stall);
+    return memory.release();
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+void highwater_memory_destroy(highwater_memory* memory) { delete memory; }
+
+highwater_memory_usage highwater_memory_used(const highwater_memory* memory) {
+  return {memory->cache->GetCapacity(), memory->cache->GetUsage(), memory->cache->GetPinnedUsage(),
+          memory->buffers->buffer_size(), memory->buffers->memory_usage()};
+}
+
+void highwater_force_database(rocksdb_options_t* options, const highwater_memory* memory) {
+  if (memory != nullptr) options->rep.write_buffer_manager = memory->buffers;
+}
+
+int highwater_force_columns(rocksdb_options_t* options, const highwater_memory* memory, bool partitioned) {
+  try {
+    return force_columns(options->rep, memory, partitioned);
+  } catch (...) {
+    return kException;
+  }
+}
+
+}  // extern "C"
