@@ -18,11 +18,11 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    /// The column family of the column `name`, if the database has it.
-    pub(crate) fn find(database: &Arc<Database>, name: &str) -> Option<Self> {
+    /// The column family of this name, if the database has it.
+    pub(crate) fn find(database: &Arc<Database>, family: &str) -> Option<Self> {
         // SAFETY: the handle is dropped before the database that is kept beside it.
         let db = unsafe { database.detached() };
-        let handle = db.cf_handle(&family_name(name))?;
+        let handle = db.cf_handle(family)?;
         Some(Self { handle, _database: Arc::clone(database) })
     }
 
@@ -102,16 +102,34 @@ pub(crate) fn family_name(column: &str) -> Cow<'_, str> {
     Cow::Owned(name)
 }
 
+/// The column of a column family: the reverse of [`family_name`].
+pub(crate) fn column_name(family: &str) -> Cow<'_, str> {
+    if !family.contains(ESCAPE) {
+        return Cow::Borrowed(family);
+    }
+    let mut name = String::with_capacity(family.len());
+    let mut rest = family.chars();
+    while let Some(character) = rest.next() {
+        match character {
+            ESCAPE => name.extend(rest.next().map(|escaped| if escaped == '0' { '\0' } else { escaped })),
+            other => name.push(other),
+        }
+    }
+    Cow::Owned(name)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::family_name;
+    use super::{column_name, family_name};
 
     #[test]
     fn names_stay_as_they_are_and_never_meet() {
         for name in ["default", "words", "_timer_state/event_user-timers", "ä/😀"] {
             assert_eq!(family_name(name), name);
+            assert_eq!(column_name(name), name);
         }
         let odd = ["", "\0", "␀", "␀0", "0", "␀␀", "\0\0", "␀\0", "\0␀"];
+        assert!(odd.iter().all(|name| column_name(&family_name(name)) == *name));
         let families: std::collections::BTreeSet<_> = odd.iter().map(|name| family_name(name)).collect();
         assert_eq!(families.len(), odd.len());
         assert!(families.iter().all(|name| !name.is_empty() && !name.contains('\0')));

@@ -4,73 +4,59 @@ use std::path::Path;
 use std::sync::Arc;
 
 use highwater_types::{Error, Result};
-use rust_rocksdb::{ColumnFamilyDescriptor, DBWithThreadMode, MultiThreaded, Options};
+use rust_rocksdb::{ColumnFamilyDescriptor, DBWithThreadMode, MultiThreaded};
 
-use crate::columns::{Column, family_name};
+use crate::columns::{Column, Columns, column_name, family_name};
 use crate::directories::InstanceDirectory;
 use crate::error::failed_to_open;
+use crate::{Layers, MetricsReporter};
 
 /// RocksDB as it is used here: columns are made while others are read.
 pub(crate) type Db = DBWithThreadMode<MultiThreaded>;
 
 /// RocksDB's own column family. A state of this name lives in it, which Flink refuses.
-const DEFAULT_COLUMN: &str = "default";
-
-/// What databases are opened with.
-#[derive(Clone, Debug)]
-pub(crate) struct StoreOptions {
-    pub(crate) write_batch_size: u64,
-}
-
-impl StoreOptions {
-    fn database(&self) -> Result<Options> {
-        let mut options = self.column("")?;
-        options.create_if_missing(true);
-        Ok(options)
-    }
-
-    fn column(&self, _state: &str) -> Result<Options> {
-        let mut options = Options::default()
-            .get_options_from_string("merge_operator=stringappendtest")
-            .map_err(|cause| Error::internal("RocksDB has no merge operator stringappendtest").because(cause))?;
-        let mut tables = rust_rocksdb::BlockBasedOptions::default();
-        tables.set_format_version(5);
-        tables.set_checksum_type(rust_rocksdb::ChecksumType::CRC32c);
-        options.set_block_based_table_factory(&tables);
-        Ok(options)
-    }
-}
+pub(crate) const DEFAULT_COLUMN: &str = "default";
 
 /// An open database and the directory it lives in, which is removed when the last user is gone.
 pub(crate) struct Database {
     // In this order: closed, then freed, then removed.
     db: Db,
-    options: StoreOptions,
+    metrics: MetricsReporter,
+    layers: Layers,
     directory: InstanceDirectory,
 }
 
 impl Database {
-    /// Opens the database in `directory`, which is made if it is not there. `columns` are those it has.
-    pub(crate) fn open(directory: InstanceDirectory, options: StoreOptions, columns: &[String]) -> Result<Arc<Self>> {
+    /// Opens the database in `directory`, which is made if it is not there. `families` are the column families that it
+    /// has.
+    pub(crate) fn open(directory: InstanceDirectory, layers: Layers, families: &[String]) -> Result<Arc<Self>> {
+        let labels = [("job", directory.job().to_owned()), ("operator", directory.operator().to_owned())];
+        let mut metrics = MetricsReporter::new(&layers.settings().metrics, labels);
+        let mut options = layers.database()?;
+        metrics.prepare(&mut options);
         let path = directory.database();
-        let mut families = vec![ColumnFamilyDescriptor::new(DEFAULT_COLUMN, options.column(DEFAULT_COLUMN)?)];
-        for column in columns.iter().filter(|column| *column != DEFAULT_COLUMN) {
-            families.push(ColumnFamilyDescriptor::new(family_name(column), options.column(column)?));
-        }
-        let db = Db::open_cf_descriptors(&options.database()?, &path, families)
+        let db = Db::open_cf_descriptors(&options, &path, descriptors(&layers, families)?)
             .map_err(|cause| failed_to_open("open a database", &path, cause))?;
-        Ok(Arc::new(Self { db, options, directory }))
+        Ok(Arc::new(Self { db, metrics, layers, directory }))
     }
 
     /// The column of this name, made if it is not there.
     pub(crate) fn column(self: &Arc<Self>, name: &str) -> Result<Column> {
-        if let Some(column) = Column::find(self, name) {
+        let family = family_name(name);
+        if let Some(column) = Column::find(self, &family) {
             return Ok(column);
         }
         self.db
-            .create_cf(family_name(name), &self.options.column(name)?)
+            .create_cf(&family, &self.layers.column(name)?)
             .map_err(|cause| failed_to_open("make a column family", self.path(), cause))?;
-        Column::find(self, name).ok_or_else(|| Error::internal("RocksDB lost a column family that it made"))
+        Column::find(self, &family).ok_or_else(|| Error::internal("RocksDB lost a column family that it made"))
+    }
+
+    /// Publishes the metrics that are switched on.
+    pub(crate) fn report(&self, columns: &Columns) {
+        if !self.metrics.is_empty() {
+            self.metrics.report(&self.db, columns.iter().map(|(name, column)| (name, Arc::clone(column.handle()))));
+        }
     }
 
     /// RocksDB itself.
@@ -90,8 +76,8 @@ impl Database {
     }
 
     /// What it was opened with.
-    pub(crate) fn options(&self) -> &StoreOptions {
-        &self.options
+    pub(crate) fn layers(&self) -> &Layers {
+        &self.layers
     }
 
     /// RocksDB without a lifetime, for what is kept beside the `Arc`.
@@ -109,4 +95,20 @@ impl Drop for Database {
         // Compactions of files that are about to be removed are not worth waiting for.
         self.db.cancel_all_background_work(true);
     }
+}
+
+/// Opens any database, with the options of its column families.
+pub(crate) fn open_families(layers: &Layers, path: &Path, families: &[String]) -> Result<Db> {
+    Db::open_cf_descriptors(&layers.database()?, path, descriptors(layers, families)?)
+        .map_err(|cause| failed_to_open("open a database", path, cause))
+}
+
+/// The column families of a database with their options. RocksDB's own is always there.
+fn descriptors(layers: &Layers, families: &[String]) -> Result<Vec<ColumnFamilyDescriptor>> {
+    let others = families.iter().map(String::as_str).filter(|family| *family != DEFAULT_COLUMN);
+    [DEFAULT_COLUMN]
+        .into_iter()
+        .chain(others)
+        .map(|family| Ok(ColumnFamilyDescriptor::new(family, layers.column(&column_name(family))?)))
+        .collect()
 }

@@ -93,6 +93,8 @@ fn remove_abandoned(directory: &Path, job: &str) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct InstanceDirectory {
     path: PathBuf,
+    job: String,
+    operator: String,
     /// Locked until the process ends or the directory is gone.
     _lock: File,
 }
@@ -102,21 +104,12 @@ impl InstanceDirectory {
     pub(crate) fn create(parent: &Path, job: &str, operator: &str) -> Result<Self> {
         let name = format!("{}{}_uuid_{}", job_prefix(job), name_part(operator), Uuid::new_v4());
         let path = parent.join(name);
-        Self::create_at(&path).map_err(|cause| {
+        let lock = create_locked(&path).map_err(|cause| {
             // What is there of it is of no use.
             let _ = fs::remove_dir_all(&path);
             Error::storage("could not make a directory for a database").with("directory", path.display()).because(cause)
-        })
-    }
-
-    fn create_at(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
-        // Locked before it has the name under which others look for it.
-        let unlocked = path.join(UNLOCKED);
-        let lock = File::create_new(&unlocked)?;
-        lock.try_lock().map_err(io::Error::from)?;
-        fs::rename(&unlocked, path.join(LOCK))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        })?;
+        Ok(Self { path, job: job.to_owned(), operator: operator.to_owned(), _lock: lock })
     }
 
     /// A directory that is there and that nobody uses; none if somebody does.
@@ -130,7 +123,7 @@ impl InstanceDirectory {
             Err(error) => return Err(error),
         };
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Self { path, _lock: lock })),
+            Ok(()) => Ok(Some(Self { path, job: String::new(), operator: String::new(), _lock: lock })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -139,6 +132,16 @@ impl InstanceDirectory {
     /// The directory itself. Snapshots may lie in it, beside the database.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whose state it holds.
+    pub(crate) fn operator(&self) -> &str {
+        &self.operator
+    }
+
+    /// The job of the operator.
+    pub(crate) fn job(&self) -> &str {
+        &self.job
     }
 
     /// Where the database is, or will be.
@@ -171,6 +174,16 @@ impl Drop for InstanceDirectory {
             _ => {}
         }
     }
+}
+
+fn create_locked(path: &Path) -> io::Result<File> {
+    fs::create_dir_all(path)?;
+    // Locked before it has the name under which others look for it.
+    let unlocked = path.join(UNLOCKED);
+    let lock = File::create_new(&unlocked)?;
+    lock.try_lock().map_err(io::Error::from)?;
+    fs::rename(&unlocked, path.join(LOCK))?;
+    Ok(lock)
 }
 
 fn job_prefix(job: &str) -> String {

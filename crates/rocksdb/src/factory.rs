@@ -7,64 +7,110 @@ use std::sync::{Arc, Mutex, PoisonError};
 use highwater_state::{ByteStore, ByteStoreContext, ByteStoreFactory};
 use highwater_types::{Result, ResultExt};
 
-use crate::database::StoreOptions;
+use crate::database::Database;
 use crate::directories::{InstanceDirectory, LocalDirectories};
 use crate::store::RocksDbStore;
+use crate::{Layers, RocksDbSettings};
 
 /// Makes the RocksDB stores of one job, all with the same settings and within one memory budget.
+///
+/// A store's files are in a directory of its own, `job_<job>_op_<operator>_uuid_<random>` as in Flink, in one of the
+/// [local directories](RocksDbSettings::local_directories), else in the directory of the [`ByteStoreContext`], else in
+/// the machine's directory for temporary files. Stores take the local directories in turn, beginning with a random one.
+/// Directories that cannot be used are skipped with a warning. Before the first store of a job is made, directories that
+/// crashed runs of the job left there are removed; those of processes that are alive are not touched.
+///
+/// ```
+/// use highwater_rocksdb::{RocksDbSettings, RocksDbStoreFactory};
+/// use highwater_state::{ByteStoreContext, ByteStoreFactory};
+/// use highwater_types::{KeyGroupRange, MaxParallelism};
+///
+/// let mut settings = RocksDbSettings::default();
+/// settings.memory.fixed_per_slot = Some(64 << 20);
+/// let factory = RocksDbStoreFactory::new(settings)?;
+///
+/// let max_parallelism = MaxParallelism::new(128)?;
+/// let context = ByteStoreContext::new("counter-0", max_parallelism.range_of(0, 1)?, max_parallelism).with_job("words");
+/// let mut store = factory.create(&context)?;
+/// let counts = store.column("counts")?;
+/// store.put(counts, b"\x05\x04the", &7_i64.to_be_bytes())?;
+/// assert!(store.get(counts, b"\x05\x04the", &mut |value| Ok(assert_eq!(value, 7_i64.to_be_bytes())))?);
+/// # Ok::<(), highwater_types::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct RocksDbStoreFactory {
-    options: StoreOptions,
-    local_directories: Vec<PathBuf>,
-    /// Per job and directory that a context names: found out when it is first needed.
-    places: Mutex<HashMap<(String, Option<PathBuf>), Arc<LocalDirectories>>>,
+    settings: RocksDbSettings,
+    used: Mutex<Used>,
+}
+
+/// What is found out when the first store is made: until then a factory is configuration only.
+#[derive(Debug, Default)]
+struct Used {
+    layers: Option<Layers>,
+    /// Per job and directory of a context.
+    places: HashMap<(String, Option<PathBuf>), Arc<LocalDirectories>>,
 }
 
 impl RocksDbStoreFactory {
-    /// An empty store in the next of the local directories.
-    pub(crate) fn open(&self, context: &ByteStoreContext, columns: &[String]) -> Result<RocksDbStore> {
-        RocksDbStore::open(self.instance_directory(context)?, self.options.clone(), columns)
-            .with("operator", &context.operator)
+    /// A factory of stores with these settings. Takes no memory and touches no file.
+    ///
+    /// # Errors
+    /// Those of [`RocksDbSettings::validate`].
+    pub fn new(settings: RocksDbSettings) -> Result<Self> {
+        settings.validate()?;
+        Ok(Self { settings, used: Mutex::default() })
     }
 
-    /// A new directory for the files of one store.
-    pub(crate) fn instance_directory(&self, context: &ByteStoreContext) -> Result<InstanceDirectory> {
-        let places = self.places(context)?;
-        InstanceDirectory::create(places.next(), &context.job, &context.operator).with("operator", &context.operator)
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &RocksDbSettings {
+        &self.settings
     }
 
-    /// The directories to choose from: those of the settings, else the one of the context, else the machine's for
-    /// temporary files. The first use removes what crashed runs of the job left there.
-    fn places(&self, context: &ByteStoreContext) -> Result<Arc<LocalDirectories>> {
-        let own = context.directory.as_ref().filter(|_| self.local_directories.is_empty()).cloned();
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What databases are opened with, and a new directory for the files of one store.
+    pub(crate) fn prepare(&self, context: &ByteStoreContext) -> Result<(Layers, InstanceDirectory)> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let layers = match &used.layers {
+            Some(layers) => layers.clone(),
+            None => used.layers.insert(Layers::new(self.settings.clone())?).clone(),
+        };
+        let places = self.places(&mut used, context)?;
+        drop(used);
+        Ok((layers, InstanceDirectory::create(places.next(), &context.job, &context.operator)?))
+    }
+
+    /// The directories to choose from.
+    fn places(&self, used: &mut Used, context: &ByteStoreContext) -> Result<Arc<LocalDirectories>> {
+        let configured = &self.settings.local_directories;
+        let own = context.directory.clone().filter(|_| configured.is_empty());
         let key = (context.job.clone(), own);
-        if let Some(found) = places.get(&key) {
+        if let Some(found) = used.places.get(&key) {
             return Ok(Arc::clone(found));
         }
         let found = Arc::new(match &key.1 {
             Some(own) => LocalDirectories::probe(std::slice::from_ref(own))?,
-            None if self.local_directories.is_empty() => LocalDirectories::probe(&[std::env::temp_dir()])?,
-            None => LocalDirectories::probe(&self.local_directories)?,
+            None if configured.is_empty() => LocalDirectories::probe(&[std::env::temp_dir()])?,
+            None => LocalDirectories::probe(configured)?,
         });
         found.remove_abandoned(&context.job);
-        places.insert(key, Arc::clone(&found));
+        used.places.insert(key, Arc::clone(&found));
         Ok(found)
+    }
+}
+
+impl Default for RocksDbStoreFactory {
+    /// A factory with the default settings.
+    fn default() -> Self {
+        Self { settings: RocksDbSettings::default(), used: Mutex::default() }
     }
 }
 
 impl ByteStoreFactory for RocksDbStoreFactory {
     fn create(&self, context: &ByteStoreContext) -> Result<Box<dyn ByteStore>> {
-        Ok(Box::new(self.open(context, &[])?))
-    }
-}
-
-impl Default for RocksDbStoreFactory {
-    fn default() -> Self {
-        Self {
-            options: StoreOptions { write_batch_size: 2 << 20 },
-            local_directories: Vec::new(),
-            places: Mutex::default(),
-        }
+        let open = || {
+            let (layers, directory) = self.prepare(context)?;
+            Ok(Box::new(RocksDbStore::new(Database::open(directory, layers, &[])?)) as Box<dyn ByteStore>)
+        };
+        open().with("operator", &context.operator)
     }
 }

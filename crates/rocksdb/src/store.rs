@@ -8,8 +8,7 @@ use highwater_types::{Error, Result};
 use rust_rocksdb::{ReadOptions, WriteOptions};
 
 use crate::columns::Columns;
-use crate::database::{Database, StoreOptions};
-use crate::directories::InstanceDirectory;
+use crate::database::Database;
 use crate::error::failed;
 use crate::frozen::FrozenRocksDb;
 
@@ -30,24 +29,18 @@ pub struct RocksDbStore {
 }
 
 impl RocksDbStore {
-    /// Opens the database in the `db` child of an instance directory, or makes it there. `columns` are the states that
-    /// it has; they are numbered in this order.
-    pub(crate) fn open(directory: InstanceDirectory, options: StoreOptions, columns: &[String]) -> Result<Self> {
-        let database = Database::open(directory, options, columns)?;
-        let mut known = Columns::default();
-        for name in columns {
-            known.push(name, database.column(name)?)?;
-        }
+    /// A store over a database. Columns that the database has already are found when they are asked for.
+    pub(crate) fn new(database: Arc<Database>) -> Self {
         let mut writes = WriteOptions::default();
         writes.disable_wal(true);
-        Ok(Self {
-            columns: known,
-            loader: Loader::new(database.options().write_batch_size),
+        Self {
+            columns: Columns::default(),
+            loader: Loader::new(database.layers().settings().write_batch_size),
             batch: rust_rocksdb::WriteBatch::default(),
             reads: ReadOptions::default(),
             writes,
             database,
-        })
+        }
     }
 
     /// The database, for native snapshots.
@@ -181,6 +174,7 @@ impl ByteStore for RocksDbStore {
     }
 
     fn freeze(&mut self) -> Result<Box<dyn FrozenBytes>> {
+        self.database.report(&self.columns);
         Ok(Box::new(FrozenRocksDb::new(&self.database, &self.columns)))
     }
 
