@@ -11,4 +11,6 @@
 
 mod files;
 mod model;
+mod reads;
 mod support;
+mod words;

@@ -42,6 +42,11 @@ impl Snapshot {
         })
     }
 
+    /// A checkpoint of our own, where it was written.
+    pub(crate) fn ours(directory: &Path, metadata: CheckpointMetadata) -> Self {
+        Self { directory: directory.to_owned(), metadata, expected: Value::Null }
+    }
+
     /// Puts every file of a handle under its own name into `target`.
     pub(crate) fn assemble(&self, handle: &IncrementalHandle, target: &Path) {
         for (name, stream) in handle.shared.iter().chain(&handle.private) {
@@ -53,6 +58,9 @@ impl Snapshot {
         match stream {
             StreamHandle::Inline { bytes, .. } => bytes.to_vec(),
             StreamHandle::RelativeFile { path, .. } => fs::read(self.directory.join(path)).unwrap(),
+            StreamHandle::File { path, .. } if self.expected.is_null() => {
+                fs::read(path.trim_start_matches("file:")).unwrap()
+            }
             StreamHandle::File { path, .. } => {
                 // Written below `.../checkpoints/<job id>/`, which is the directory above ours now.
                 let (_, below) = path.split_once("/checkpoints/").unwrap();
