@@ -7,7 +7,7 @@ use highwater_checkpoint::CheckpointStorage;
 use highwater_state::ByteStoreFactory;
 use highwater_types::Result;
 
-use crate::Configuration;
+use crate::{BackendRegistry, Configuration};
 
 /// A state backend: configuration that says where the working state of a job is kept and where its checkpoints go.
 ///
@@ -73,6 +73,20 @@ pub trait StateBackend: Debug + Display + Send + Sync + 'static {
     /// A configuration error with key and value, if a value that is needed cannot be parsed or is out of range.
     fn configure(&self, configuration: &Configuration) -> Result<Arc<dyn StateBackend>>;
 
+    /// As [`configure`](Self::configure), with what the program registered by name. Default: nothing of it is needed.
+    /// A backend that passes others through passes this through too.
+    ///
+    /// # Errors
+    /// As [`configure`](Self::configure).
+    fn configure_with(
+        &self,
+        configuration: &Configuration,
+        registry: &BackendRegistry,
+    ) -> Result<Arc<dyn StateBackend>> {
+        let _ = registry;
+        self.configure(configuration)
+    }
+
     /// Where keyed state is kept. Operator state is on the heap with every backend.
     fn keyed_store(&self) -> KeyedStore;
 
@@ -117,6 +131,14 @@ impl<B: StateBackend + ?Sized> StateBackend for Arc<B> {
 
     fn configure(&self, configuration: &Configuration) -> Result<Arc<dyn StateBackend>> {
         (**self).configure(configuration)
+    }
+
+    fn configure_with(
+        &self,
+        configuration: &Configuration,
+        registry: &BackendRegistry,
+    ) -> Result<Arc<dyn StateBackend>> {
+        (**self).configure_with(configuration, registry)
     }
 
     fn keyed_store(&self) -> KeyedStore {

@@ -7,12 +7,15 @@ use highwater_checkpoint::CheckpointStorage;
 use highwater_types::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::{Configuration, KeyedStore, StateBackend};
+use crate::{BackendRegistry, Configuration, KeyedStore, StateBackend};
 
 /// A backend of the user's own: passes everything through to the one it wraps.
 ///
 /// Wrapping is not needed, any [`StateBackend`] will do; the wrapper tells in a signature that the backend is none of
 /// Flink's. It serializes as the wrapped backend does.
+///
+/// The example `custom_backend` of the crate `highwater` is a tutorial: a whole backend over the store
+/// [fjall](https://docs.rs/fjall), from its bytes to a job that runs on it.
 ///
 /// ```
 /// use highwater_backends::{CustomStateBackend, HashMapStateBackend, StateBackend};
@@ -53,6 +56,14 @@ impl<B: StateBackend> StateBackend for CustomStateBackend<B> {
 
     fn configure(&self, configuration: &Configuration) -> Result<Arc<dyn StateBackend>> {
         Ok(Arc::new(CustomStateBackend::new(self.backend.configure(configuration)?)))
+    }
+
+    fn configure_with(
+        &self,
+        configuration: &Configuration,
+        registry: &BackendRegistry,
+    ) -> Result<Arc<dyn StateBackend>> {
+        Ok(Arc::new(CustomStateBackend::new(self.backend.configure_with(configuration, registry)?)))
     }
 
     fn keyed_store(&self) -> KeyedStore {

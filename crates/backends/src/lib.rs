@@ -57,6 +57,8 @@ mod hash_map;
 mod memory;
 pub mod options;
 mod registry;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 mod settings;
 mod storage;
 
@@ -67,6 +69,11 @@ pub use fs::FsStateBackend;
 pub use hash_map::HashMapStateBackend;
 pub use memory::MemoryStateBackend;
 pub use registry::{BackendRegistry, StateBackendFactory};
+#[cfg(feature = "rocksdb")]
+pub use rocksdb::{
+    ConfigurableRocksDbOptionsFactory, EmbeddedRocksDBStateBackend, PriorityQueueStateType, RocksDBStateBackend,
+    RocksDbMemoryConfiguration, RocksDbStateBackend,
+};
 pub use settings::{
     CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedRetention, JobSettings, RecoverySettings,
     RestartStrategy,

@@ -25,9 +25,22 @@ macro_rules! options {
         pub static ALL: &[&OptionInfo] = &[$($name.info()),+];
     };
 }
+#[cfg(feature = "rocksdb")]
+pub(crate) use options;
+
+#[cfg(feature = "rocksdb")]
+pub use crate::rocksdb::options as rocksdb;
+
+/// Every option of every backend that is compiled in.
+pub(crate) fn every() -> impl Iterator<Item = &'static OptionInfo> {
+    let all = ALL.iter();
+    #[cfg(feature = "rocksdb")]
+    let all = all.chain(rocksdb::ALL).chain(rocksdb::metrics::ALL);
+    all.copied()
+}
 
 options! {
-    /// Name of the state backend: `hashmap`, `filesystem`, `jobmanager`, or one registered by the program. Without it
+    /// Name of the state backend: `hashmap`, `filesystem`, `jobmanager`, `rocksdb`, or one registered by the program. Without it
     /// keyed state is on the heap and the storage follows [`CHECKPOINT_STORAGE`].
     STATE_BACKEND: Option<String> = optional("state.backend.type"), older ["state.backend"];
     /// Where the bytes of checkpoints go, when the backend does not decide it: `filesystem` or `jobmanager`. Without it

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use highwater_types::{Error, Result};
 
 use crate::config::{Configuration, unknown_name};
+#[cfg(feature = "rocksdb")]
+use crate::rocksdb::{ConfigurableRocksDbOptionsFactory, OptionsFactories, RocksDbStateBackend};
 use crate::{FsStateBackend, HashMapStateBackend, MemoryStateBackend, StateBackend, options};
 
 /// Creates the effective backend that a configuration describes (Flink's `StateBackendFactory`). Every function of
@@ -14,6 +16,13 @@ use crate::{FsStateBackend, HashMapStateBackend, MemoryStateBackend, StateBacken
 pub trait StateBackendFactory: Send + Sync + 'static {
     /// The backend, with every field taken from the configuration, else set to its default.
     fn create_from_configuration(&self, configuration: &Configuration) -> Result<Arc<dyn StateBackend>>;
+
+    /// As [`create_from_configuration`](Self::create_from_configuration), with what else the program registered by
+    /// name. Default: nothing of it is needed.
+    fn create_with(&self, configuration: &Configuration, registry: &BackendRegistry) -> Result<Arc<dyn StateBackend>> {
+        let _ = registry;
+        self.create_from_configuration(configuration)
+    }
 }
 
 impl<F> StateBackendFactory for F
@@ -32,6 +41,7 @@ where
 /// | `hashmap` | [`HashMapStateBackend`] |
 /// | `filesystem`, `fs` | [`FsStateBackend`]; needs `execution.checkpointing.dir` |
 /// | `jobmanager`, `memory` | [`MemoryStateBackend`] |
+/// | `rocksdb` | `RocksDbStateBackend`, with the feature `rocksdb` |
 ///
 /// The class names of Flink's factories for these are understood too.
 ///
@@ -54,6 +64,8 @@ where
 pub struct BackendRegistry {
     /// By name in lower case.
     factories: BTreeMap<String, Arc<dyn StateBackendFactory>>,
+    #[cfg(feature = "rocksdb")]
+    options_factories: OptionsFactories,
 }
 
 impl BackendRegistry {
@@ -71,7 +83,26 @@ impl BackendRegistry {
         let names = built_in
             .iter()
             .flat_map(|(names, factory)| names.iter().map(|name| (name.to_ascii_lowercase(), Arc::clone(factory))));
-        Self { factories: names.collect() }
+        let registry = Self {
+            factories: names.collect(),
+            #[cfg(feature = "rocksdb")]
+            options_factories: OptionsFactories::default(),
+        };
+        registry.with_rocksdb()
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn with_rocksdb(mut self) -> Self {
+        let factory: Arc<dyn StateBackendFactory> = Arc::new(RocksDbStateBackendFactory);
+        for name in ROCKSDB_NAMES {
+            self.factories.insert(name.to_ascii_lowercase(), Arc::clone(&factory));
+        }
+        self
+    }
+
+    #[cfg(not(feature = "rocksdb"))]
+    fn with_rocksdb(self) -> Self {
+        self
     }
 
     /// Adds a backend of the program's own.
@@ -91,6 +122,26 @@ impl BackendRegistry {
         Ok(self)
     }
 
+    /// Adds an options factory of RocksDB: the name is what `state.backend.rocksdb.options-factory` and
+    /// [`RocksDbStateBackend::set_options`](crate::RocksDbStateBackend::set_options) say, in exactly these letters.
+    ///
+    /// # Errors
+    /// A program error if the name is empty or taken.
+    #[cfg(feature = "rocksdb")]
+    pub fn register_rocksdb_options_factory(
+        &mut self,
+        name: impl Into<String>,
+        factory: impl ConfigurableRocksDbOptionsFactory,
+    ) -> Result<&mut Self> {
+        self.options_factories.register(name.into(), factory)?;
+        Ok(self)
+    }
+
+    #[cfg(feature = "rocksdb")]
+    pub(crate) fn options_factories(&self) -> &OptionsFactories {
+        &self.options_factories
+    }
+
     /// The names in lower case, in their order; without class names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.factories.keys().map(String::as_str).filter(|name| !name.starts_with("org.apache.flink."))
@@ -102,7 +153,15 @@ impl BackendRegistry {
     /// A configuration error for an unknown name, with those known and the nearest; or one whose cause is the
     /// backend's own error.
     pub fn create(&self, name: &str, configuration: &Configuration) -> Result<Arc<dyn StateBackend>> {
-        let Some(factory) = self.factories.get(&name.to_ascii_lowercase()) else {
+        let lower_case = name.to_ascii_lowercase();
+        let Some(factory) = self.factories.get(&lower_case) else {
+            #[cfg(not(feature = "rocksdb"))]
+            if ROCKSDB_NAMES.iter().any(|known| known.eq_ignore_ascii_case(&lower_case)) {
+                return Err(Error::configuration(
+                    "the RocksDB backend is not compiled in: build with the cargo feature `rocksdb`",
+                )
+                .with("name", name));
+            }
             let known: Vec<_> = self.names().collect();
             return Err(unknown_name(
                 "there is no state backend of this name: take a known one or register it",
@@ -111,7 +170,7 @@ impl BackendRegistry {
             ));
         };
         configuration.check_own_keys()?;
-        factory.create_from_configuration(configuration).map_err(|cause| {
+        factory.create_with(configuration, self).map_err(|cause| {
             Error::new(cause.kind(), "the configured state backend cannot be created").with("name", name).because(cause)
         })
     }
@@ -159,10 +218,33 @@ impl BackendRegistry {
         match application {
             Some(backend) => {
                 cluster.check_own_keys()?;
-                backend.configure(cluster)
+                backend.configure_with(cluster, self)
             }
             None => self.load(&cluster.overlaid_with(job)),
         }
+    }
+}
+
+/// RocksDB's name, and the class names of Flink's factories for it, oldest first.
+const ROCKSDB_NAMES: [&str; 4] = [
+    "rocksdb",
+    "org.apache.flink.contrib.streaming.state.RocksDBStateBackendFactory",
+    "org.apache.flink.contrib.streaming.state.EmbeddedRocksDBStateBackendFactory",
+    "org.apache.flink.state.rocksdb.EmbeddedRocksDBStateBackendFactory",
+];
+
+/// As in Flink since 1.13: the backend leaves open where checkpoints go.
+#[cfg(feature = "rocksdb")]
+struct RocksDbStateBackendFactory;
+
+#[cfg(feature = "rocksdb")]
+impl StateBackendFactory for RocksDbStateBackendFactory {
+    fn create_from_configuration(&self, configuration: &Configuration) -> Result<Arc<dyn StateBackend>> {
+        StateBackend::configure(&RocksDbStateBackend::embedded(), configuration)
+    }
+
+    fn create_with(&self, configuration: &Configuration, registry: &BackendRegistry) -> Result<Arc<dyn StateBackend>> {
+        RocksDbStateBackend::embedded().configure_with(configuration, registry)
     }
 }
 

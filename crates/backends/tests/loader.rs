@@ -40,10 +40,30 @@ fn built_in_names_in_any_case_under_both_keys() {
             assert_eq!(load([(key, name), DIRECTORY]).unwrap().name(), expected, "{key}: {name}");
         }
     }
-    assert_eq!(
-        BackendRegistry::new().names().collect::<Vec<_>>(),
-        ["filesystem", "fs", "hashmap", "jobmanager", "memory"]
-    );
+    assert_eq!(BackendRegistry::new().names().collect::<Vec<_>>(), names());
+}
+
+/// The names of what is compiled in.
+fn names() -> Vec<&'static str> {
+    let rocksdb = cfg!(feature = "rocksdb").then_some("rocksdb");
+    ["filesystem", "fs", "hashmap", "jobmanager", "memory"].into_iter().chain(rocksdb).collect()
+}
+
+#[cfg(not(feature = "rocksdb"))]
+#[test]
+fn rocksdb_needs_its_feature() {
+    for name in [
+        "rocksdb",
+        "ROCKSDB",
+        "org.apache.flink.contrib.streaming.state.RocksDBStateBackendFactory",
+        "org.apache.flink.contrib.streaming.state.EmbeddedRocksDBStateBackendFactory",
+        "org.apache.flink.state.rocksdb.EmbeddedRocksDBStateBackendFactory",
+    ] {
+        let error = load([("state.backend", name)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.message().contains("cargo feature `rocksdb`"), "{error}");
+        assert_eq!((error.value("key"), error.value("name")), (Some("state.backend"), Some(name)));
+    }
 }
 
 #[test]
@@ -66,7 +86,6 @@ fn an_unknown_name_lists_what_exists_and_the_nearest() {
     for (name, nearest) in [
         ("filesytem", Some("filesystem")),
         ("hash-map", Some("hashmap")),
-        ("rocksdb", None),
         ("forst", None),
         ("", None),
         ("org.example.MyFactory", None),
@@ -75,7 +94,7 @@ fn an_unknown_name_lists_what_exists_and_the_nearest() {
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert_eq!(error.value("name"), Some(format!("'{name}'").as_str()));
         assert_eq!(error.value("key"), Some("state.backend"));
-        assert_eq!(error.value("known"), Some("filesystem, fs, hashmap, jobmanager, memory"));
+        assert_eq!(error.value("known"), Some(names().join(", ").as_str()));
         assert_eq!(error.value("did you mean"), nearest, "{name}");
     }
 }

@@ -54,9 +54,9 @@
 //!   watched and stopped through a [`JobHandle`].
 //! - **State**: [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`] and [`AggregatingState`] per key, each
 //!   with its descriptor; [`OperatorStateBackend`] for what belongs to a subtask.
-//! - **Backends**: [`MemoryStateBackend`], [`FsStateBackend`], [`HashMapStateBackend`], [`CustomStateBackend`] over a
-//!   byte store of your own; by name through [`BackendRegistry`] and [`Configuration`], with Flink's keys
-//!   ([`options`]).
+//! - **Backends**: [`MemoryStateBackend`], [`FsStateBackend`], [`HashMapStateBackend`], `RocksDbStateBackend` with the
+//!   feature `rocksdb`, [`CustomStateBackend`] over a byte store of your own; by name through [`BackendRegistry`] and
+//!   [`Configuration`], with Flink's keys ([`options`]).
 //! - **Connectors**: [`FileSource`], [`GeneratorSource`], [`CollectionSource`], the exactly-once [`FileSink`], and the
 //!   traits [`Source`] and [`Sink`] for your own.
 //! - **Below**: [`types`] (serializers in Flink's encodings), [`checkpoint`] (storage, handles, `_metadata`, the
@@ -77,6 +77,8 @@
 //!
 //! None is on by default.
 //!
+//! - `rocksdb`: `RocksDbStateBackend` for state larger than memory (`rocksdb`). RocksDB is C++, compiled once or taken
+//!   from an archive: the README says what it needs.
 //! - `conformance`: the test suite that a byte store of your own has to pass (`state::conformance`).
 //! - `testing`: a file system in memory that yields crash images (`checkpoint::CrashFileSystem`).
 
@@ -86,12 +88,19 @@ pub use highwater_backends::{
     MemorySize, MemoryStateBackend, OptionInfo, RecoverySettings, RestartStrategy, StateBackend, StateBackendFactory,
     format_duration, options, parse_duration, select_checkpoint_storage,
 };
+#[cfg(feature = "rocksdb")]
+pub use highwater_backends::{
+    ConfigurableRocksDbOptionsFactory, EmbeddedRocksDBStateBackend, PriorityQueueStateType, RocksDBStateBackend,
+    RocksDbMemoryConfiguration, RocksDbStateBackend,
+};
 pub use highwater_dataflow::{
     CheckpointStatistics, Cluster, CollectionSource, Collector, DataStream, Durability, ExecutionConfig, FileSink,
     FileSource, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream, OpenContext, Progress,
     Record, RestoredFrom, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader, SourceStatus, StartFrom,
     StreamEnvironment,
 };
+#[cfg(feature = "rocksdb")]
+pub use highwater_rocksdb::PredefinedOptions;
 pub use highwater_state::{
     AggregateFunction, AggregatingState, AggregatingStateDescriptor, BroadcastState, Clock, KeyedBackend,
     KeyedBackendBuilder, ListState, ListStateDescriptor, ManualClock, MapKey, MapState, MapStateDescriptor, Namespace,
@@ -144,6 +153,16 @@ pub mod state {
         FrozenBytes, FrozenFiles, KeyGroupBlock, KeyedHeader, KeyedKind, KeyedSnapshot, LIST_DELIMITER, NativeFiles,
         OperatorSnapshot, ReferenceStore, ReferenceStoreFactory, Run, RunEntries, StateKind, StateMeta, VisitEntry,
         Write, WriteBatch, redistribute_keyed_state, redistribute_operator_state,
+    };
+}
+
+/// RocksDB as a byte store: its options one by one, its memory, its metrics, and the factory of a program's own options.
+#[cfg(feature = "rocksdb")]
+pub mod rocksdb {
+    pub use highwater_rocksdb::{
+        BudgetSource, CompactionStyle, Compression, ConfiguredOptions, LogLevel, MemoryBudget, MemoryCondition,
+        MemorySettings, MemoryUsage, MetricsSettings, PredefinedOptions, RocksDbMetric, RocksDbOptionsFactory,
+        RocksDbSettings, RocksDbStore, RocksDbStoreFactory, SharedMemory, rust_rocksdb,
     };
 }
 

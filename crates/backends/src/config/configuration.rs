@@ -117,7 +117,7 @@ impl Configuration {
     #[must_use]
     pub fn overlaid_with(&self, above: &Self) -> Self {
         let mut result = self.clone();
-        for option in options::ALL.iter().filter(|option| above.find(option).is_some()) {
+        for option in options::every().filter(|option| above.find(option).is_some()) {
             result.unset(option);
         }
         result.entries.extend(above.entries.iter().map(|(key, text)| (key.clone(), text.clone())));

@@ -15,6 +15,8 @@ mod yaml;
 pub use configuration::Configuration;
 pub use duration::{format_duration, parse_duration};
 pub use memory_size::MemorySize;
+#[cfg(feature = "rocksdb")]
+pub(crate) use nearest::nearest;
 pub(crate) use nearest::unknown_name;
 pub use option::{ConfigOption, OptionInfo};
 pub use value::ConfigValue;
