@@ -73,6 +73,9 @@ options! {
     FRAMESIZE: MemorySize = new("pekko.framesize", "10485760b"), older ["akka.framesize"];
     /// Number of key groups of operators that do not set it, 1 to 32768; -1 derives it from the first parallelism.
     MAX_PARALLELISM: i32 = new("pipeline.max-parallelism", "-1");
+    /// Slots of a process, at least 1: they share its managed memory. The runtime of a job sets it to the number of
+    /// workers in the process before it configures the backend.
+    NUM_TASK_SLOTS: i32 = new("taskmanager.numberOfTaskSlots", "1");
 
     /// Time between the starts of two checkpoints, at least 10 ms; not set: no periodic checkpoints.
     CHECKPOINTING_INTERVAL: Option<Duration> = optional("execution.checkpointing.interval");

@@ -201,8 +201,7 @@ impl ExecutionConfig {
     /// Reads and checks everything; nothing is touched.
     pub(crate) fn resolve(&self) -> Result<Resolved> {
         let settings = JobSettings::from_configuration(&self.configuration)?;
-        let empty = Configuration::new();
-        let backend = self.registry.effective_backend(self.backend.as_deref(), &empty, &self.configuration)?;
+        let backend = self.effective_backend()?;
         let storage = select_checkpoint_storage(&*backend, self.storage.clone(), &self.configuration)?;
         let start = match (&self.start, &settings.recovery.path) {
             (Some(start), _) => start.clone(),
@@ -223,6 +222,14 @@ impl ExecutionConfig {
             .map_err(|_| Error::configuration("there are too many workers").with("workers", workers))?;
         Ok(Resolved { settings, backend, storage, start, workers, process, parallelism })
     }
+
+    /// The backend with its unset fields from the one configuration there is. A worker is a slot.
+    fn effective_backend(&self) -> Result<Arc<dyn StateBackend>> {
+        let mut configuration = self.configuration.clone();
+        let workers = self.workers.unwrap_or(1).max(1);
+        configuration.set(&options::NUM_TASK_SLOTS, i32::try_from(workers).unwrap_or(i32::MAX));
+        self.registry.effective_backend(self.backend.as_deref(), &configuration, &Configuration::new())
+    }
 }
 
 /// Checked settings of one execution.
@@ -237,4 +244,36 @@ pub(crate) struct Resolved {
     pub(crate) process: usize,
     /// Workers of all processes.
     pub(crate) parallelism: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use highwater_backends::MemoryStateBackend;
+
+    use super::*;
+
+    #[test]
+    fn a_backend_of_the_application_takes_from_the_configuration_what_it_leaves_unset() {
+        let configuration = [("state.savepoints.dir", "file:///conf"), ("state.checkpoints.dir", "file:///conf")];
+        let config = ExecutionConfig::from_configuration(&configuration.into_iter().collect())
+            .state_backend(MemoryStateBackend::new().with_checkpoint_path("file:///app").unwrap());
+        let effective = config.resolve().unwrap().backend.to_string();
+        assert!(effective.contains("checkpoints: 'file:/app', savepoints: 'file:/conf'"), "{effective}");
+    }
+
+    #[test]
+    fn each_worker_is_a_slot() {
+        let mut registry = BackendRegistry::new();
+        let named = |configuration: &Configuration| -> Result<Arc<dyn StateBackend>> {
+            let slots = configuration.get(&options::NUM_TASK_SLOTS)?;
+            Ok(Arc::new(MemoryStateBackend::new().with_max_state_size(i64::from(slots))?))
+        };
+        registry.register("slots", named).unwrap();
+        let configuration = [("state.backend", "slots"), ("taskmanager.numberOfTaskSlots", "9")];
+        let config = ExecutionConfig::from_configuration(&configuration.into_iter().collect()).backends(registry);
+        for workers in [1, 3] {
+            let effective = config.clone().workers(workers).resolve().unwrap().backend.to_string();
+            assert!(effective.contains(&format!("maxStateSize: {workers})")), "{effective}");
+        }
+    }
 }

@@ -79,10 +79,6 @@ options! {
     MANAGED_MEMORY_FRACTION: f64 = new("taskmanager.memory.managed.fraction", "0.4");
     /// Total memory of the process, of which managed memory is a share.
     TOTAL_FLINK_MEMORY: Option<MemorySize> = optional("taskmanager.memory.flink.size");
-    /// Slots of the process, at least 1: those that share its managed memory, and among which memory is fixed per slot.
-    /// The runtime of a job sets it to the number of its workers.
-    NUM_TASK_SLOTS: i32 = new("taskmanager.numberOfTaskSlots", "1");
-
     /// Threads for flushes and compactions of one database, at least 1.
     THREAD_NUM: i32 = new("state.backend.rocksdb.thread.num", "2");
     /// Files that a database may keep open; -1: all.

@@ -138,7 +138,7 @@ fn compression(configuration: &Configuration) -> Result<Option<Vec<Compression>>
 }
 
 fn memory_settings(configuration: &Configuration, memory: &RocksDbMemoryConfiguration) -> Result<MemorySettings> {
-    let slots = configuration.at_least(&options::NUM_TASK_SLOTS, 1)?;
+    let slots = configuration.at_least(&crate::options::NUM_TASK_SLOTS, 1)?;
     let slots = usize::try_from(slots).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
     let managed = match memory.is_using_managed_memory() && !memory.is_using_fixed_memory_per_slot() {
         true => Some(managed_bytes(configuration)? / slots.get() as u64),
