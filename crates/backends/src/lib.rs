@@ -3,6 +3,8 @@
 //!
 //! - [`MemoryStateBackend`], [`FsStateBackend`], [`HashMapStateBackend`] and, for a store of your own,
 //!   [`CustomStateBackend`] are [`StateBackend`]s: values that an application builds with fields possibly unset.
+//! - `RocksDbStateBackend`, with the feature `rocksdb`, keeps state that is larger than memory on local disks. Its keys
+//!   are in `options::rocksdb`, its own options come from factories that the program registers by name.
 //! - [`Configuration`] holds Flink's keys, old and new, from code, `config.yaml` or `flink-conf.yaml`; [`options`]
 //!   lists what is read.
 //! - [`BackendRegistry`] makes the effective backend of both, by name where the application gives none, and
@@ -46,7 +48,11 @@
 //!   starts.
 //! - An overlay replaces an option whatever its name; Flink overlays plain keys ([`Configuration::overlaid_with`]).
 //! - The size limit of a memory backend has a key, `highwater.memory.max-state-size`.
-//! - An unknown key below `highwater.` is an error with the nearest name.
+//! - An unknown key below `highwater.` is an error with the nearest name; one below `state.backend.rocksdb.` is a warning
+//!   with the nearest name.
+//! - Keys of RocksDB that Highwater does not have are refused by name when they ask for anything but the default, and
+//!   memory that is fixed per task manager while something stronger is set is an error, where Flink says nothing.
+//! - `state.backend.rocksdb.localdir` takes `file:` URIs; Flink cuts them at the colon.
 
 mod backend;
 mod config;

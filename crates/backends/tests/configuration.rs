@@ -32,6 +32,7 @@ fn the_options_are_flinks() {
         ("execution.checkpointing.snapshot-compression", &[], Some("false")),
         ("pekko.framesize", &["akka.framesize"], Some("10485760b")),
         ("pipeline.max-parallelism", &[], Some("-1")),
+        ("taskmanager.numberOfTaskSlots", &[], Some("1")),
         ("execution.checkpointing.interval", &[], None),
         ("execution.checkpointing.mode", &[], Some("EXACTLY_ONCE")),
         ("execution.checkpointing.timeout", &[], Some("10 min")),

@@ -242,11 +242,17 @@ fn the_applications_memory_beats_the_configured_one() {
     // The application decided; that the other key has no effect is no contradiction.
     assert_eq!(memory(&per_slot, &[(PER_TM, "64 mb")]).budget().unwrap().bytes, 32 * MIB);
 
-    let managed = with_memory(|memory| Ok(drop(memory.set_use_managed_memory(true))));
+    let managed = with_memory(|memory| {
+        memory.set_use_managed_memory(true);
+        Ok(())
+    });
     let settings = memory(&managed, &[(MANAGED, "false"), (PER_TM, "64 mb")]);
     assert_eq!(settings.budget().unwrap(), MemoryBudget { bytes: 512 * MIB, source: BudgetSource::Managed });
 
-    let off = with_memory(|memory| Ok(drop(memory.set_use_managed_memory(false))));
+    let off = with_memory(|memory| {
+        memory.set_use_managed_memory(false);
+        Ok(())
+    });
     assert_eq!(memory(&off, &[(MANAGED, "true")]).budget(), None);
     assert_eq!(memory(&off, &[(PER_TM, "8 mb")]).budget().unwrap().source, BudgetSource::FixedPerProcess);
 
@@ -258,7 +264,8 @@ fn the_applications_memory_beats_the_configured_one() {
 
     let ratios = with_memory(|memory| {
         memory.set_write_buffer_ratio(0.25)?.set_high_priority_pool_ratio(0.3)?;
-        Ok(drop(memory.set_use_partitioned_index_filters(true)))
+        memory.set_use_partitioned_index_filters(true);
+        Ok(())
     });
     let keys = [
         ("state.backend.rocksdb.memory.write-buffer-ratio", "0.6"),
@@ -298,4 +305,64 @@ fn foreign_and_unknown_keys_do_no_harm() {
     assert_eq!(text(&settings(keys).unwrap()), text(&default));
     let configuration: Configuration = keys.into_iter().chain([("state.backend.type", "rocksdb")]).collect();
     BackendRegistry::new().load(&configuration).unwrap();
+}
+
+/// Keys below `state.backend.rocksdb.` with their defaults in Flink 2.x; two are what Highwater always does.
+const DEFAULTS: &[(&str, Option<&str>)] = &[
+    ("localdir", None),
+    ("timer-service.factory", Some("ROCKSDB")),
+    ("checkpoint.transfer.thread.num", Some("4")),
+    ("predefined-options", Some("DEFAULT")),
+    ("options-factory", None),
+    ("write-batch-size", Some("2 mb")),
+    ("memory.managed", Some("true")),
+    ("memory.fixed-per-slot", None),
+    ("memory.fixed-per-tm", None),
+    ("memory.write-buffer-ratio", Some("0.5")),
+    ("memory.high-prio-pool-ratio", Some("0.1")),
+    ("memory.partitioned-index-filters", Some("false")),
+    ("thread.num", Some("2")),
+    ("files.open", Some("-1")),
+    ("log.level", Some("INFO_LEVEL")),
+    ("log.dir", None),
+    ("log.max-file-size", Some("25 mb")),
+    ("log.file-num", Some("4")),
+    ("compaction.style", Some("LEVEL")),
+    ("compression.per.level", Some("SNAPPY_COMPRESSION")),
+    ("compaction.level.use-dynamic-size", Some("false")),
+    ("compaction.level.target-file-size-base", Some("64 mb")),
+    ("compaction.level.max-size-level-base", Some("256 mb")),
+    ("writebuffer.size", Some("64 mb")),
+    ("writebuffer.count", Some("2")),
+    ("writebuffer.number-to-merge", Some("1")),
+    ("block.blocksize", Some("4 kb")),
+    ("block.metadata-blocksize", Some("4 kb")),
+    ("block.cache-size", Some("8 mb")),
+    ("use-bloom-filter", Some("false")),
+    ("bloom-filter.bits-per-key", Some("10.0")),
+    ("restore-overlap-fraction-threshold", Some("0.0")),
+    ("incremental-restore-async-compact-after-rescale", Some("false")),
+    ("manual-compaction.min-interval", Some("0 ms")),
+    ("timer-service.cache-size", Some("128")),
+    ("bloom-filter.block-based-mode", Some("false")),
+    ("compaction.filter.query-time-after-num-entries", Some("1000")),
+    ("compaction.filter.periodic-compaction-time", Some("30 d")),
+    ("use-ingest-db-restore-mode", Some("true")),
+    ("rescaling.use-delete-files-in-range", Some("true")),
+    ("manual-compaction.max-parallel-compactions", Some("5")),
+    ("manual-compaction.max-file-size-to-compact", Some("50 kb")),
+    ("manual-compaction.min-files-to-compact", Some("5")),
+    ("manual-compaction.max-files-to-compact", Some("30")),
+    ("manual-compaction.max-output-file-size", Some("64 mb")),
+    ("manual-compaction.max-auto-compactions", Some("30")),
+];
+
+#[test]
+fn the_options_are_flinks() {
+    let own = |option: &&OptionInfo| {
+        let key = option.key().strip_prefix("state.backend.rocksdb.")?;
+        Some((key, option.default_text()))
+    };
+    assert_eq!(options::rocksdb::ALL.iter().filter_map(own).collect::<Vec<_>>(), DEFAULTS);
+    assert!(options::rocksdb::metrics::ALL.iter().all(|option| option.default_text() == Some("false")));
 }
