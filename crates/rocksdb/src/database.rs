@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use highwater_types::{Error, Result};
-use rust_rocksdb::{ColumnFamilyDescriptor, DBWithThreadMode, MultiThreaded};
+use rust_rocksdb::{BoundColumnFamily, ColumnFamilyDescriptor, DBWithThreadMode, MultiThreaded, Options};
 
 use crate::columns::{Column, Columns, column_name, family_name};
 use crate::directories::InstanceDirectory;
@@ -15,7 +15,7 @@ use crate::{Layers, MetricsReporter};
 pub(crate) type Db = DBWithThreadMode<MultiThreaded>;
 
 /// RocksDB's own column family. A state of this name lives in it, which Flink refuses.
-pub(crate) const DEFAULT_COLUMN: &str = "default";
+const DEFAULT_COLUMN: &str = "default";
 
 /// An open database and the directory it lives in, which is removed when the last user is gone.
 pub(crate) struct Database {
@@ -30,26 +30,45 @@ impl Database {
     /// Opens the database in `directory`, which is made if it is not there. `families` are the column families that it
     /// has.
     pub(crate) fn open(directory: InstanceDirectory, layers: Layers, families: &[String]) -> Result<Arc<Self>> {
+        let path = directory.database();
+        Self::try_open(directory, layers, families)?.map_err(|cause| failed_to_open("open a database", &path, cause))
+    }
+
+    /// As [`open`](Self::open), with RocksDB's own error for what it finds in the files.
+    pub(crate) fn try_open(
+        directory: InstanceDirectory,
+        layers: Layers,
+        families: &[String],
+    ) -> Result<std::result::Result<Arc<Self>, rust_rocksdb::Error>> {
         let labels = [("job", directory.job().to_owned()), ("operator", directory.operator().to_owned())];
         let mut metrics = MetricsReporter::new(&layers.settings().metrics, labels);
         let mut options = layers.database()?;
         metrics.prepare(&mut options);
-        let path = directory.database();
-        let db = Db::open_cf_descriptors(&options, &path, descriptors(&layers, families)?)
-            .map_err(|cause| failed_to_open("open a database", &path, cause))?;
-        Ok(Arc::new(Self { db, metrics, layers, directory }))
+        let opened = Db::open_cf_descriptors(&options, directory.database(), descriptors(&layers, families, true)?);
+        Ok(opened.map(|db| Arc::new(Self { db, metrics, layers, directory })))
+    }
+
+    /// The names of all column families.
+    pub(crate) fn families(&self) -> Vec<String> {
+        self.db.cf_names()
+    }
+
+    /// The column family of this name, made if it is not there.
+    pub(crate) fn family(&self, family: &str) -> Result<Arc<BoundColumnFamily<'_>>> {
+        if let Some(handle) = self.db.cf_handle(family) {
+            return Ok(handle);
+        }
+        self.db
+            .create_cf(family, &self.layers.column(&column_name(family))?)
+            .map_err(|cause| failed_to_open("make a column family", self.path(), cause))?;
+        self.db.cf_handle(family).ok_or_else(lost)
     }
 
     /// The column of this name, made if it is not there.
     pub(crate) fn column(self: &Arc<Self>, name: &str) -> Result<Column> {
         let family = family_name(name);
-        if let Some(column) = Column::find(self, &family) {
-            return Ok(column);
-        }
-        self.db
-            .create_cf(&family, &self.layers.column(name)?)
-            .map_err(|cause| failed_to_open("make a column family", self.path(), cause))?;
-        Column::find(self, &family).ok_or_else(|| Error::internal("RocksDB lost a column family that it made"))
+        self.family(&family)?;
+        Column::find(self, &family).ok_or_else(lost)
     }
 
     /// Publishes the metrics that are switched on.
@@ -97,18 +116,33 @@ impl Drop for Database {
     }
 }
 
-/// Opens any database, with the options of its column families.
-pub(crate) fn open_families(layers: &Layers, path: &Path, families: &[String]) -> Result<Db> {
-    Db::open_cf_descriptors(&layers.database()?, path, descriptors(layers, families)?)
-        .map_err(|cause| failed_to_open("open a database", path, cause))
+/// Opens a database whose files stay what they are: it does not compact by itself.
+pub(crate) fn open_still(
+    layers: &Layers,
+    path: &Path,
+    families: &[String],
+) -> Result<std::result::Result<Db, rust_rocksdb::Error>> {
+    Ok(Db::open_cf_descriptors(&layers.database()?, path, descriptors(layers, families, false)?))
 }
 
 /// The column families of a database with their options. RocksDB's own is always there.
-fn descriptors(layers: &Layers, families: &[String]) -> Result<Vec<ColumnFamilyDescriptor>> {
+fn descriptors(layers: &Layers, families: &[String], compacting: bool) -> Result<Vec<ColumnFamilyDescriptor>> {
+    let options = |family: &str| -> Result<Options> {
+        let mut options = layers.column(&column_name(family))?;
+        if !compacting {
+            options.set_disable_auto_compactions(true);
+        }
+        Ok(options)
+    };
     let others = families.iter().map(String::as_str).filter(|family| *family != DEFAULT_COLUMN);
     [DEFAULT_COLUMN]
         .into_iter()
         .chain(others)
-        .map(|family| Ok(ColumnFamilyDescriptor::new(family, layers.column(&column_name(family))?)))
+        .map(|family| Ok(ColumnFamilyDescriptor::new(family, options(family)?)))
         .collect()
+}
+
+#[cold]
+fn lost() -> Error {
+    Error::internal("RocksDB lost a column family that it made")
 }

@@ -44,7 +44,7 @@ pub(crate) fn failed_to_open(doing: &str, directory: &Path, cause: rust_rocksdb:
     }
 }
 
-fn is_full(cause: &rust_rocksdb::Error) -> bool {
+pub(crate) fn is_full(cause: &rust_rocksdb::Error) -> bool {
     let text: &str = cause.as_ref();
     ["No space left on device", "Disk quota exceeded", "Space Limit"].iter().any(|sign| text.contains(sign))
 }

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use highwater_state::{ByteStore, ByteStoreContext, ByteStoreFactory};
+use highwater_state::{ByteStore, ByteStoreContext, ByteStoreFactory, FileRestore};
 use highwater_types::{Result, ResultExt};
 
 use crate::database::Database;
 use crate::directories::{InstanceDirectory, LocalDirectories};
+use crate::native::{self, Uploads};
 use crate::store::RocksDbStore;
 use crate::{Layers, RocksDbSettings};
 
@@ -109,8 +110,17 @@ impl ByteStoreFactory for RocksDbStoreFactory {
     fn create(&self, context: &ByteStoreContext) -> Result<Box<dyn ByteStore>> {
         let open = || {
             let (layers, directory) = self.prepare(context)?;
-            Ok(Box::new(RocksDbStore::new(Database::open(directory, layers, &[])?)) as Box<dyn ByteStore>)
+            Ok(RocksDbStore::new(Database::open(directory, layers, &[])?, Uploads::new()))
         };
-        open().with("operator", &context.operator)
+        Ok(Box::new(open().with("operator", &context.operator)?))
+    }
+
+    fn restore(&self, context: &ByteStoreContext, from: &FileRestore<'_>) -> Result<Box<dyn ByteStore>> {
+        let restore = || {
+            let (layers, directory) = self.prepare(context)?;
+            let (database, uploads) = native::restore(directory, &layers, context, from)?;
+            Ok(RocksDbStore::new(database, uploads))
+        };
+        Ok(Box::new(restore().with("operator", &context.operator)?))
     }
 }

@@ -12,6 +12,7 @@ mod loading;
 mod memory;
 mod metrics;
 mod names;
+mod native;
 mod native_options;
 mod options_factory;
 mod predefined;
@@ -27,7 +28,7 @@ pub use metrics::{MetricsReporter, MetricsSettings, RocksDbMetric};
 pub use names::{CompactionStyle, Compression, LogLevel};
 pub use options_factory::RocksDbOptionsFactory;
 pub use predefined::PredefinedOptions;
-pub use settings::RocksDbSettings;
-pub use store::RocksDbStore;
 /// The binding, whose types an options factory changes.
 pub use rust_rocksdb;
+pub use settings::RocksDbSettings;
+pub use store::RocksDbStore;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use highwater_state::{ByteStore, ColumnId, FrozenBytes, VisitEntry, Write, WriteBatch};
+use highwater_state::{ByteStore, ColumnId, FrozenBytes, FrozenFiles, VisitEntry, Write, WriteBatch};
 use highwater_types::{Error, Result};
 use rust_rocksdb::{ReadOptions, WriteOptions};
 
@@ -13,6 +13,7 @@ use crate::error::failed;
 use crate::frozen::FrozenRocksDb;
 
 use crate::loading::Loader;
+use crate::native::{self, Uploads};
 use crate::scan::{end_of_prefix, visit_prefix};
 
 /// Keyed state of one operator subtask in a RocksDB database of its own: a column family per state, no write-ahead log,
@@ -25,32 +26,27 @@ pub struct RocksDbStore {
     batch: rust_rocksdb::WriteBatch,
     reads: ReadOptions,
     writes: WriteOptions,
+    /// None if checkpoints are canonical streams.
+    uploads: Option<Arc<Uploads>>,
     database: Arc<Database>,
 }
 
 impl RocksDbStore {
-    /// A store over a database. Columns that the database has already are found when they are asked for.
-    pub(crate) fn new(database: Arc<Database>) -> Self {
+    /// A store over a database, which shares `uploads` with checkpoints. Columns that the database has already are found
+    /// when they are asked for.
+    pub(crate) fn new(database: Arc<Database>, uploads: Uploads) -> Self {
         let mut writes = WriteOptions::default();
         writes.disable_wal(true);
+        let settings = database.layers().settings();
         Self {
             columns: Columns::default(),
-            loader: Loader::new(database.layers().settings().write_batch_size),
+            uploads: settings.incremental.then(|| Arc::new(uploads)),
+            loader: Loader::new(settings.write_batch_size),
             batch: rust_rocksdb::WriteBatch::default(),
             reads: ReadOptions::default(),
             writes,
             database,
         }
-    }
-
-    /// The database, for native snapshots.
-    pub(crate) fn database(&self) -> &Arc<Database> {
-        &self.database
-    }
-
-    /// The columns that are known so far.
-    pub(crate) fn columns(&self) -> &Columns {
-        &self.columns
     }
 
     /// An error, to which the caller adds the state.
@@ -176,6 +172,24 @@ impl ByteStore for RocksDbStore {
     fn freeze(&mut self) -> Result<Box<dyn FrozenBytes>> {
         self.database.report(&self.columns);
         Ok(Box::new(FrozenRocksDb::new(&self.database, &self.columns)))
+    }
+
+    fn freeze_files(&mut self, checkpoint: u64) -> Result<Option<Box<dyn FrozenFiles>>> {
+        let Some(uploads) = &self.uploads else { return Ok(None) };
+        self.database.report(&self.columns);
+        native::freeze(&self.database, uploads, checkpoint).map(Some)
+    }
+
+    fn checkpoint_completed(&mut self, checkpoint: u64) {
+        if let Some(uploads) = &self.uploads {
+            uploads.completed(checkpoint);
+        }
+    }
+
+    fn checkpoint_aborted(&mut self, checkpoint: u64) {
+        if let Some(uploads) = &self.uploads {
+            uploads.aborted(checkpoint);
+        }
     }
 
     fn approximate_size(&self, column: ColumnId) -> Option<u64> {

@@ -1,0 +1,203 @@
+//! A database rebuilt from native snapshots, of this job or of Flink, at any parallelism.
+//!
+//! One snapshot is opened where its files are put. With several, the one that has most of the key groups is opened, and
+//! the files of the others are taken over as they are: key groups of different snapshots never overlap. Last, whatever
+//! belongs to other subtasks is cut off. No entry is read or written one by one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use highwater_checkpoint::{IncrementalHandle, StateOpener, StreamHandle};
+use highwater_state::{ByteStoreContext, FileRestore};
+use highwater_types::{Error, KeyGroupRange, Result};
+use rust_rocksdb::{IngestExternalFileOptions, Options};
+
+use super::clip::KeySpace;
+use super::transfer::transfer;
+use super::uploads::Uploads;
+use crate::Layers;
+use crate::database::{Database, Db, open_still};
+use crate::directories::InstanceDirectory;
+use crate::error::{failed, is_full};
+
+/// Rebuilds the database of a store in its instance directory.
+pub(crate) fn restore(
+    directory: InstanceDirectory,
+    layers: &Layers,
+    context: &ByteStoreContext,
+    from: &FileRestore<'_>,
+) -> Result<(Arc<Database>, Uploads)> {
+    let keys = KeySpace::new(context.max_parallelism);
+    let (range, settings) = (context.range, layers.settings());
+    let base = choose_base(from.handles, range, settings.restore_overlap_fraction);
+    let sources: Vec<Source<'_>> = from
+        .handles
+        .iter()
+        .enumerate()
+        .map(|(index, handle)| Source {
+            handle,
+            path: match Some(index) == base {
+                true => directory.database(),
+                false => directory.path().join(format!("restore-{index}")),
+            },
+        })
+        .collect();
+    download(&sources, from.opener, settings.transfer_threads)?;
+
+    let base = base.and_then(|index| sources.get(index));
+    let families = match base {
+        Some(base) => base.families()?,
+        None => Vec::new(),
+    };
+    let database = match base {
+        Some(base) => {
+            let opened = Database::try_open(directory, layers.clone(), &families)?;
+            let database = opened.map_err(|cause| base.damaged(cause))?;
+            base.verify(database.db())?;
+            database
+        }
+        None => Database::open(directory, layers.clone(), &families)?,
+    };
+    if let (Some(base), 1) = (base, sources.len())
+        && base.handle.range == range
+    {
+        let uploads = if from.is_own { Uploads::continuing(base.handle) } else { Uploads::new() };
+        return Ok((database, uploads));
+    }
+
+    if let Some(base) = base
+        && sources.len() > 1
+    {
+        keys.purge(database.db(), &families, base.handle.range)?;
+    }
+    for source in sources.iter().filter(|source| base.is_none_or(|base| base.path != source.path)) {
+        source.take_over(&database, layers, keys)?;
+    }
+    keys.clip(database.db(), &database.families(), range)?;
+    Ok((database, Uploads::new()))
+}
+
+/// The snapshot to open in place: the only one, or the one that has most of the key groups, if it has enough of them.
+fn choose_base(handles: &[IncrementalHandle], range: KeyGroupRange, fraction: f64) -> Option<usize> {
+    let overlap = |handle: &IncrementalHandle| handle.range.intersection(range).map_or(0, KeyGroupRange::count);
+    let is_enough = |handle: &&IncrementalHandle| {
+        handles.len() == 1 || overlap(handle) as f64 >= fraction * handle.range.count() as f64
+    };
+    let best = handles.iter().filter(is_enough).max_by_key(|handle| overlap(handle))?;
+    handles.iter().position(|handle| std::ptr::eq(handle, best))
+}
+
+/// A snapshot and where its files are put.
+struct Source<'a> {
+    handle: &'a IncrementalHandle,
+    path: PathBuf,
+}
+
+/// Downloads the files of all snapshots under their local names.
+fn download(sources: &[Source<'_>], opener: &dyn StateOpener, threads: usize) -> Result<()> {
+    let mut files = Vec::new();
+    for source in sources {
+        fs::create_dir_all(&source.path).map_err(|error| unusable(&source.path, error))?;
+        for (name, stream) in source.files() {
+            files.push((local_path(&source.path, name)?, stream));
+        }
+    }
+    let fetch = |(path, stream): &(PathBuf, &StreamHandle)| opener.fetch_file(stream, path);
+    match transfer(threads, &files, fetch).1 {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Where a file of a database goes. Its name comes from the snapshot and must stay within the directory.
+fn local_path(directory: &Path, name: &str) -> Result<PathBuf> {
+    let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
+    match is_plain {
+        true => Ok(directory.join(name)),
+        false => Err(Error::corrupt("the snapshot names a file by an impossible path").with("file", name)),
+    }
+}
+
+impl Source<'_> {
+    fn files(&self) -> impl Iterator<Item = (&str, &StreamHandle)> {
+        self.handle.shared.iter().chain(&self.handle.private).map(|(name, stream)| (name.as_str(), stream))
+    }
+
+    /// The column families of the database.
+    fn families(&self) -> Result<Vec<String>> {
+        Db::list_cf(&Options::default(), &self.path).map_err(|cause| self.damaged(cause))
+    }
+
+    /// Reads all files once: what is damaged must show now, and not when a record meets it.
+    fn verify(&self, db: &Db) -> Result<()> {
+        db.verify_checksum().map_err(|cause| self.damaged(cause))
+    }
+
+    /// Adds the files of this snapshot to a database that has nothing of its key groups.
+    fn take_over(&self, database: &Arc<Database>, layers: &Layers, keys: KeySpace) -> Result<()> {
+        let families = self.families()?;
+        let db = open_still(layers, &self.path, &families)?.map_err(|cause| self.damaged(cause))?;
+        self.verify(&db)?;
+        keys.purge(&db, &families, self.handle.range)?;
+        // Bottommost level first, and oldest first within level 0.
+        let mut files = db.live_files().map_err(|cause| self.damaged(cause))?;
+        files.reverse();
+        files.sort_by_key(|file| std::cmp::Reverse(file.level));
+        let mut ingest = IngestExternalFileOptions::default();
+        ingest.set_allow_db_generated_files(true);
+        ingest.set_snapshot_consistency(false);
+        ingest.set_allow_blocking_flush(false);
+        ingest.set_link_files(true);
+        ingest.set_fill_cache(false);
+        for family in &families {
+            let of_family = files.iter().filter(|file| file.column_family_name == *family);
+            let paths: Vec<PathBuf> =
+                of_family.map(|file| Path::new(&file.directory).join(file.name.trim_start_matches('/'))).collect();
+            if paths.is_empty() {
+                continue;
+            }
+            let target = database.family(family)?;
+            let cannot = |cause| failed("take over the files of a snapshot", database.path(), cause);
+            database.db().ingest_external_file_cf_opts(&target, &ingest, paths).map_err(cannot)?;
+        }
+        drop(db);
+        fs::remove_dir_all(&self.path).map_err(|error| unusable(&self.path, error))
+    }
+
+    /// What RocksDB says of files that were just downloaded: unless the disk is full, they are not what they should be.
+    #[cold]
+    fn damaged(&self, cause: rust_rocksdb::Error) -> Error {
+        match is_full(&cause) {
+            true => failed("open a snapshot", &self.path, cause),
+            false => self.not_whole().with("found", self.name_of(&cause)).because(cause),
+        }
+    }
+
+    #[cold]
+    fn not_whole(&self) -> Error {
+        Error::corrupt("the files of the snapshot do not make a database: use another snapshot")
+            .with("checkpoint", self.handle.checkpoint_id)
+            .with("key groups", self.handle.range)
+    }
+
+    /// The place in the checkpoint of the file that an error names.
+    fn name_of(&self, cause: &rust_rocksdb::Error) -> String {
+        let text: &str = cause.as_ref();
+        let named = self.files().find(|(name, _)| text.contains(*name));
+        match named {
+            Some((name, StreamHandle::File { path, .. } | StreamHandle::RelativeFile { path, .. })) => {
+                format!("{name}, stored as {path}")
+            }
+            Some((name, _)) => format!("{name}, stored within the metadata"),
+            None => "no file in particular".to_owned(),
+        }
+    }
+}
+
+#[cold]
+fn unusable(directory: &Path, error: std::io::Error) -> Error {
+    Error::storage("the local directory of a store cannot be used")
+        .with("directory", directory.display())
+        .because(error)
+}

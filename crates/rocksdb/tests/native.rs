@@ -1,0 +1,395 @@
+//! Incremental checkpoints against a plain model: what is uploaded, what is shared, and what comes back at another
+//! parallelism.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed assumption should stop the test, in helpers too"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use highwater_checkpoint::{
+    CancelToken, FsStreamFactory, IncrementalHandle, KeyedStateHandle, LocalFileSystem, SnapshotOpener, StoragePath,
+    StreamHandle,
+};
+use highwater_rocksdb::{RocksDbSettings, RocksDbStoreFactory};
+use highwater_state::{
+    ByteStoreContext, KeyedBackend, ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState,
+    ValueStateDescriptor, redistribute_keyed_state,
+};
+use highwater_types::{DefaultSerializer, ErrorKind, JavaHash, MaxParallelism, Result};
+use tempfile::TempDir;
+
+/// One subtask of an operator with three states.
+struct Subtask {
+    backend: KeyedBackend<i64>,
+    count: ValueState<i64>,
+    list: ListState<i64>,
+    map: MapState<i64, String>,
+}
+
+/// What the states of one key hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Expected {
+    count: Option<i64>,
+    list: Vec<i64>,
+    map: BTreeMap<i64, String>,
+}
+
+/// A job without a runtime: checkpoints in a directory, databases in another.
+struct World {
+    directory: TempDir,
+    factory: RocksDbStoreFactory,
+    max_parallelism: MaxParallelism,
+    subtasks: Vec<Subtask>,
+    expected: BTreeMap<i64, Expected>,
+    random: u64,
+    checkpoints: u64,
+}
+
+impl World {
+    fn new(max_parallelism: u32, seed: u64) -> Self {
+        let directory = TempDir::new().unwrap();
+        for child in ["shared", "chk", "local"] {
+            std::fs::create_dir(directory.path().join(child)).unwrap();
+        }
+        let mut settings = RocksDbSettings::default();
+        settings.incremental = true;
+        settings.local_directories = vec![directory.path().join("local")];
+        let factory = RocksDbStoreFactory::new(settings).unwrap();
+        let max_parallelism = MaxParallelism::new(max_parallelism).unwrap();
+        let (subtasks, expected) = Default::default();
+        Self { directory, factory, max_parallelism, subtasks, expected, random: seed, checkpoints: 0 }
+    }
+
+    fn random(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn path(&self, child: &str) -> std::path::PathBuf {
+        self.directory.path().join(child)
+    }
+
+    fn streams(&self) -> FsStreamFactory {
+        let at = |child: &str| StoragePath::from_local(self.path(child)).unwrap();
+        FsStreamFactory::new(Arc::new(LocalFileSystem), at("chk"))
+            .with_shared_directory(at("shared"))
+            .with_threshold(0)
+            .with_cancel_token(CancelToken::new())
+    }
+
+    fn opener(&self) -> SnapshotOpener {
+        SnapshotOpener::new(Arc::new(LocalFileSystem), StoragePath::from_local(self.path("chk")).unwrap())
+    }
+
+    /// Starts the subtasks, each from its part of the snapshot.
+    fn try_start(&self, parallelism: u32, handles: &[KeyedStateHandle], own: bool) -> Result<Vec<Subtask>> {
+        let opener = self.opener();
+        let open = |index| {
+            let range = self.max_parallelism.range_of(index, parallelism)?;
+            let context = ByteStoreContext::new(format!("op-{index}"), range, self.max_parallelism).with_job("job");
+            let part = redistribute_keyed_state(handles, range);
+            let backend = KeyedBackend::<i64>::builder(i64::default_serializer(), self.max_parallelism, range)
+                .byte_store(&self.factory, context)
+                .restore(&part, &opener)
+                .recovery(own)
+                .build()?;
+            Ok(Subtask {
+                count: backend.value_state(&ValueStateDescriptor::new("count"))?,
+                list: backend.list_state(&ListStateDescriptor::new("list"))?,
+                map: backend.map_state(&MapStateDescriptor::new("map"))?,
+                backend,
+            })
+        };
+        (0..parallelism).map(open).collect()
+    }
+
+    fn start(&mut self, parallelism: u32, handles: &[KeyedStateHandle], own: bool) {
+        self.subtasks = self.try_start(parallelism, handles, own).unwrap();
+    }
+
+    fn at(&self, key: i64) -> &Subtask {
+        let group = self.max_parallelism.key_group_of(key.java_hash());
+        let index = self.max_parallelism.owner_of(group, self.subtasks.len() as u32);
+        let subtask = &self.subtasks[index as usize];
+        subtask.backend.set_current_key(key).unwrap();
+        subtask
+    }
+
+    /// Changes some keys, here and in the model.
+    fn change(&mut self, times: usize, keys: u64) {
+        for _ in 0..times {
+            let key = self.random(keys) as i64;
+            let value = self.random(1_000) as i64;
+            let what = self.random(10);
+            let mut expected = self.expected.remove(&key).unwrap_or_default();
+            let at = self.at(key);
+            match what {
+                0..3 => {
+                    at.count.update(value).unwrap();
+                    expected.count = Some(value);
+                }
+                3..6 => {
+                    at.list.add(value).unwrap();
+                    expected.list.push(value);
+                }
+                6..8 => {
+                    at.map.put(value % 8, format!("value {value}")).unwrap();
+                    expected.map.insert(value % 8, format!("value {value}"));
+                }
+                8 => {
+                    at.map.remove(&(value % 8)).unwrap();
+                    expected.map.remove(&(value % 8));
+                    at.count.clear().unwrap();
+                    expected.count = None;
+                }
+                _ => {
+                    at.list.clear().unwrap();
+                    expected.list.clear();
+                }
+            }
+            self.expected.insert(key, expected);
+        }
+    }
+
+    fn compare(&self) {
+        for (key, expected) in &self.expected {
+            let at = self.at(*key);
+            let mut map = BTreeMap::new();
+            at.map.for_each(|key, value| drop(map.insert(*key, value.clone()))).unwrap();
+            let found = Expected { count: at.count.value().unwrap(), list: at.list.get().unwrap(), map };
+            assert_eq!(found, *expected, "key {key}");
+        }
+        let counted = self.expected.values().filter(|expected| expected.count.is_some()).count();
+        let found: usize = self.subtasks.iter().map(|s| s.backend.entry_count("count").unwrap()).sum();
+        assert_eq!(found, counted, "nothing but what was written");
+    }
+
+    /// A checkpoint that becomes complete.
+    fn checkpoint(&mut self) -> Vec<KeyedStateHandle> {
+        let handles = self.checkpoint_unconfirmed();
+        self.subtasks.iter().for_each(|subtask| subtask.backend.checkpoint_completed(self.checkpoints));
+        handles
+    }
+
+    fn checkpoint_unconfirmed(&mut self) -> Vec<KeyedStateHandle> {
+        self.checkpoints += 1;
+        let streams = self.streams();
+        let write = |subtask: &Subtask| subtask.backend.checkpoint(self.checkpoints).unwrap().write(&streams).unwrap();
+        self.subtasks.iter().filter_map(write).collect()
+    }
+}
+
+fn incremental(handle: &KeyedStateHandle) -> &IncrementalHandle {
+    match handle {
+        KeyedStateHandle::Incremental(handle) => handle,
+        other => panic!("{other:?} is not incremental"),
+    }
+}
+
+/// The files of checkpoints by path.
+fn shared_files(handles: &[KeyedStateHandle]) -> BTreeSet<String> {
+    let path = |stream: &StreamHandle| match stream {
+        StreamHandle::File { path, .. } => path.clone(),
+        other => panic!("{other:?} is no file"),
+    };
+    handles.iter().flat_map(|handle| &incremental(handle).shared).map(|(_, stream)| path(stream)).collect()
+}
+
+fn count_files(directory: &Path) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+#[test]
+fn state_comes_back_whatever_the_parallelism_again_and_again() {
+    for (max_parallelism, seed) in [(128, 1), (128, 2), (300, 3), (4, 4)] {
+        let mut world = World::new(max_parallelism, seed);
+        world.start(2, &[], true);
+        let mut parallelism = 2;
+        for round in 0..14 {
+            world.change(400, 300);
+            let handles = world.checkpoint();
+            // What comes after the checkpoint is not in it.
+            let (expected, random) = (world.expected.clone(), world.random);
+            world.change(50, 300);
+            (world.expected, world.random) = (expected, random);
+            if round % 2 == 1 {
+                parallelism = 1 + world.random(4.min(u64::from(max_parallelism))) as u32;
+            }
+            let own = world.random(2) == 0;
+            world.start(parallelism, &handles, own);
+            world.compare();
+        }
+    }
+}
+
+#[test]
+fn only_new_files_are_uploaded_and_only_completed_ones_shared() {
+    let mut world = World::new(128, 7);
+    world.start(1, &[], true);
+    world.change(2_000, 1_000);
+    let first = world.checkpoint();
+    world.change(10, 1_000);
+    let second = world.checkpoint_unconfirmed();
+    let (first_files, second_files) = (shared_files(&first), shared_files(&second));
+    assert!(second_files.is_superset(&first_files) && second_files.len() > first_files.len());
+    let (first, second) = (incremental(&first[0]), incremental(&second[0]));
+    assert_eq!(first.backend_id, second.backend_id);
+    assert!(second.checkpointed_size < first.checkpointed_size);
+    assert!(second.checkpointed_size < second.size() && first.checkpointed_size <= first.size());
+
+    // The second one was not confirmed: what it uploaded is uploaded again.
+    let third = world.checkpoint();
+    let third_files = shared_files(&third);
+    let again = &third_files - &first_files;
+    assert!(again.is_disjoint(&second_files) && !again.is_empty(), "{again:?}");
+}
+
+#[test]
+fn a_restored_job_shares_with_its_own_checkpoints_only_and_not_after_a_rescale() {
+    let mut world = World::new(128, 11);
+    world.start(2, &[], true);
+    world.change(1_000, 500);
+    let first = world.checkpoint();
+    let files = shared_files(&first);
+
+    world.start(2, &first, true);
+    let own = world.checkpoint_unconfirmed();
+    assert!(shared_files(&own).is_superset(&files));
+    assert_eq!(incremental(&own[0]).backend_id, incremental(&first[0]).backend_id);
+
+    world.start(2, &first, false);
+    let foreign = world.checkpoint_unconfirmed();
+    assert!(shared_files(&foreign).is_disjoint(&files), "a snapshot of somebody else may vanish");
+    assert_ne!(incremental(&foreign[0]).backend_id, incremental(&first[0]).backend_id);
+
+    world.start(1, &first, true);
+    let merged = world.checkpoint();
+    assert!(shared_files(&merged).is_disjoint(&files), "file names of two databases meet");
+    world.start(3, &merged, true);
+    world.compare();
+}
+
+#[test]
+fn nothing_is_left_of_an_upload_that_fails() {
+    let mut world = World::new(128, 13);
+    world.start(1, &[], true);
+    world.change(1_000, 500);
+    world.checkpoint();
+    world.change(1_000, 500);
+    let before = count_files(&world.path("shared"));
+    let snapshot = world.subtasks[0].backend.checkpoint(2).unwrap();
+    // The upload of the second file meets a directory that is gone.
+    let cancel = CancelToken::new();
+    let streams = world.streams().with_cancel_token(cancel.clone());
+    cancel.cancel();
+    assert!(snapshot.write(&streams).is_err());
+    assert_eq!(count_files(&world.path("shared")), before);
+    world.compare();
+    let handles = world.checkpoint();
+    world.start(1, &handles, true);
+    world.compare();
+}
+
+#[test]
+fn the_store_may_go_while_its_snapshot_is_written() {
+    let mut world = World::new(128, 17);
+    world.start(1, &[], true);
+    world.change(1_000, 500);
+    world.checkpoints += 1;
+    let snapshot = world.subtasks[0].backend.checkpoint(1).unwrap();
+    world.subtasks.clear();
+    let handle = snapshot.write(&world.streams()).unwrap();
+    world.start(1, handle.as_slice(), true);
+    world.compare();
+}
+
+#[test]
+fn local_files_are_removed_with_the_stores() {
+    let mut world = World::new(128, 19);
+    world.start(3, &[], true);
+    world.change(500, 100);
+    let handles = world.checkpoint();
+    world.start(2, &handles, true);
+    world.subtasks.clear();
+    assert_eq!(count_files(&world.path("local")), 0);
+}
+
+/// Every damage to every file of a checkpoint is found before a single record is processed, and nothing is left behind.
+#[test]
+fn damaged_files_are_named() {
+    let mut world = World::new(128, 23);
+    world.start(2, &[], true);
+    world.change(3_000, 800);
+    let handles = world.checkpoint();
+    world.subtasks.clear();
+    let files = |handles: &[KeyedStateHandle]| -> Vec<(String, String)> {
+        let all = handles.iter().map(incremental).flat_map(|handle| handle.shared.iter().chain(&handle.private));
+        all.filter_map(|(name, stream)| match stream {
+            StreamHandle::File { path, .. } => Some((name.clone(), path.trim_start_matches("file:").to_owned())),
+            _ => None,
+        })
+        .collect()
+    };
+    let all = files(&handles);
+    assert!(all.iter().any(|(name, _)| name.ends_with(".sst")) && all.iter().any(|(n, _)| n.starts_with("MANIFEST")));
+    for (name, path) in &all {
+        let whole = std::fs::read(path).unwrap();
+        // A hard link to what a database has open must not change below it: damage goes into a new file.
+        let replace = |bytes: &[u8]| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        for parallelism in [2, 3] {
+            let check = |what: &str| {
+                let outcome = world.try_start(parallelism, &handles, true).map(drop);
+                // RocksDB does not need its file of options to open a database.
+                if name.starts_with("OPTIONS") && what == "flipped" {
+                    return;
+                }
+                let error = outcome.map_err(|e| e.to_string()).expect_err(&format!("{name} {what} goes unnoticed"));
+                assert!(!error.is_empty());
+                let error = world.try_start(parallelism, &handles, true).map(drop).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{name} {what}: {error}");
+                assert_eq!(count_files(&world.path("local")), 0, "{name} {what}");
+            };
+            replace(&whole[..whole.len() / 2]);
+            check("cut");
+            std::fs::remove_file(path).unwrap();
+            check("missing");
+            for at in [0, whole.len() / 3, whole.len() / 2, whole.len() - 2] {
+                let mut flipped = whole.clone();
+                flipped[at] ^= 0x10;
+                std::fs::write(path, &flipped).unwrap();
+                check("flipped");
+                std::fs::remove_file(path).unwrap();
+            }
+            std::fs::write(path, &whole).unwrap();
+        }
+    }
+    world.start(3, &handles, true);
+    world.compare();
+}
+
+#[test]
+fn tables_that_changed_places_are_noticed() {
+    let mut world = World::new(128, 29);
+    world.start(2, &[], true);
+    world.change(3_000, 800);
+    let mut handles = world.checkpoint();
+    world.subtasks.clear();
+    let KeyedStateHandle::Incremental(handle) = &mut handles[0] else { panic!("not incremental") };
+    let (first, second) = (handle.shared[0].1.clone(), handle.shared[1].1.clone());
+    handle.shared[0].1 = second;
+    handle.shared[1].1 = first;
+    for parallelism in [2, 3] {
+        let error = world.try_start(parallelism, &handles, true).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+}
