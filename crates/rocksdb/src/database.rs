@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use highwater_types::{Error, Result};
+use rust_rocksdb::event_listener::{BackgroundErrorStatus, DBBackgroundErrorReason, EventListener};
 use rust_rocksdb::{BoundColumnFamily, ColumnFamilyDescriptor, DBWithThreadMode, MultiThreaded, Options};
 
 use crate::columns::{Column, Columns, column_name, family_name};
@@ -44,6 +45,7 @@ impl Database {
         let mut metrics = MetricsReporter::new(&layers.settings().metrics, labels);
         let mut options = layers.database()?;
         metrics.prepare(&mut options);
+        fail_at_once(&mut options);
         let opened = Db::open_cf_descriptors(&options, directory.database(), descriptors(&layers, families, true)?);
         Ok(opened.map(|db| Arc::new(Self { db, metrics, layers, directory })))
     }
@@ -114,6 +116,21 @@ impl Drop for Database {
         // Compactions of files that are about to be removed are not worth waiting for.
         self.db.cancel_all_background_work(true);
     }
+}
+
+/// Without this, RocksDB waits for a disk that is full to become empty, and a write waits with it for ever. An attempt
+/// of a job is to end with the error instead.
+fn fail_at_once(options: &mut Options) {
+    struct NoRecovery;
+
+    impl EventListener for NoRecovery {
+        fn on_error_recovery_begin(&self, _: DBBackgroundErrorReason, _: &BackgroundErrorStatus, recover: &mut bool) {
+            *recover = false;
+        }
+    }
+
+    options.add_event_listener(NoRecovery);
+    options.set_max_bgerror_resume_count(0);
 }
 
 /// Opens a database whose files stay what they are: it does not compact by itself.

@@ -12,7 +12,8 @@ pub(crate) fn failed(doing: &str, directory: &Path, cause: rust_rocksdb::Error) 
         ErrorKind::Corruption => {
             Error::corrupt(format!("RocksDB could not {doing}: its files are damaged; restore from a checkpoint"))
         }
-        ErrorKind::IOError if is_full(&cause) => {
+        // Also wrapped, when a write was waiting for files that could not be written.
+        ErrorKind::IOError | ErrorKind::Incomplete if is_full(&cause) => {
             Error::storage(format!("RocksDB could not {doing}: the disk is full; free space or use another directory"))
         }
         ErrorKind::IOError
@@ -25,6 +26,9 @@ pub(crate) fn failed(doing: &str, directory: &Path, cause: rust_rocksdb::Error) 
             Error::storage(format!("RocksDB could not {doing}: check its local directory and the disk below it"))
         }
         ErrorKind::ShutdownInProgress => Error::cancelled(format!("RocksDB could not {doing}: it is being closed")),
+        ErrorKind::InvalidArgument if cause.as_ref().contains("too large") => {
+            Error::unsupported("a key or value is larger than RocksDB can hold: spread it over several keys")
+        }
         _ => Error::internal(format!("RocksDB could not {doing}")),
     };
     error.with("directory", directory.display()).because(cause)
