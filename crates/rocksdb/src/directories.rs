@@ -195,3 +195,106 @@ fn name_part(name: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     name.chars().map(keep).take(NAME_PART).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn unusable_directories_are_skipped() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (file, new) = (scratch.path().join("file"), scratch.path().join("a/b/c"));
+        fs::write(&file, b"not a directory").unwrap();
+        let chosen = LocalDirectories::probe(&[file, new.clone()]).unwrap();
+        assert_eq!([chosen.next(), chosen.next()], [new.as_path(), new.as_path()]);
+        assert_eq!(names(&new), [] as [String; 0], "a probe leaves nothing");
+    }
+
+    #[test]
+    fn without_a_usable_directory_each_is_named_with_its_reason() {
+        let scratch = tempfile::tempdir().unwrap();
+        let files = ["one", "two"].map(|name| scratch.path().join(name));
+        files.iter().for_each(|file| fs::write(file, b"not a directory").unwrap());
+        let error = LocalDirectories::probe(&files.clone().map(|file| file.join("below"))).unwrap_err();
+        assert_eq!(error.kind(), highwater_types::ErrorKind::Storage);
+        assert!(error.message().starts_with("No local storage directories available"), "{error}");
+        for file in files {
+            assert!(error.to_string().contains(&format!("{}/below: Not a directory", file.display())), "{error}");
+        }
+    }
+
+    #[test]
+    fn directories_take_turns_from_a_random_one_on() {
+        let scratch = tempfile::tempdir().unwrap();
+        let all: Vec<_> = (0..3).map(|number| scratch.path().join(number.to_string())).collect();
+        let mut starts = BTreeMap::new();
+        for _ in 0..100 {
+            let chosen = LocalDirectories::probe(&all).unwrap();
+            let turns: Vec<_> = (0..7).map(|_| chosen.next().to_owned()).collect();
+            let start = all.iter().position(|directory| *directory == turns[0]).unwrap();
+            let expected: Vec<_> = all.iter().cycle().skip(start).take(7).cloned().collect();
+            assert_eq!(turns, expected);
+            *starts.entry(start).or_insert(0) += 1;
+        }
+        assert_eq!(starts.len(), 3, "100 random starts: {starts:?}");
+    }
+
+    #[test]
+    fn instance_directories_are_named_as_in_flink_and_removed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = InstanceDirectory::create(scratch.path(), "words", "Count_words (1/2) ä/x-1").unwrap();
+        let found = names(scratch.path());
+        assert_eq!(found.len(), 1);
+        let (name, uuid) = found[0].split_once("_uuid_").unwrap();
+        assert_eq!(name, "job_words_op_Count_words__1_2____x-1");
+        assert!(Uuid::parse_str(uuid).is_ok());
+        fs::create_dir_all(directory.database().join("below")).unwrap();
+        fs::write(directory.path().join("file"), b"").unwrap();
+        drop(directory);
+        assert_eq!(names(scratch.path()), [] as [String; 0]);
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let scratch = tempfile::tempdir().unwrap();
+        let long = "x".repeat(1000);
+        let directory = InstanceDirectory::create(scratch.path(), &long, &long).unwrap();
+        assert!(directory.path().is_dir());
+    }
+
+    #[test]
+    fn only_directories_of_the_job_that_nobody_holds_are_removed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let alive = InstanceDirectory::create(scratch.path(), "words", "alive").unwrap();
+        let leave = |name: &str, lock: bool| {
+            let path = scratch.path().join(name);
+            fs::create_dir_all(path.join("db")).unwrap();
+            fs::write(path.join("db/000007.sst"), b"").unwrap();
+            if lock {
+                fs::write(path.join(LOCK), b"").unwrap();
+            }
+        };
+        leave("job_words_op_dead_uuid_1", true);
+        leave("job_words_op_being-made_uuid_2", false);
+        leave("job_other_op_dead_uuid_3", true);
+        leave("mine", true);
+        fs::write(scratch.path().join("job_words_op_file"), b"").unwrap();
+
+        let chosen = LocalDirectories::probe(&[scratch.path().to_owned()]).unwrap();
+        chosen.remove_abandoned("words");
+        let mut left = names(scratch.path());
+        left.sort();
+        let alive_name = alive.path().file_name().unwrap().to_str().unwrap();
+        assert_eq!(
+            left,
+            ["job_other_op_dead_uuid_3", alive_name, "job_words_op_being-made_uuid_2", "job_words_op_file", "mine"]
+        );
+    }
+}
