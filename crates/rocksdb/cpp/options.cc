@@ -76,8 +76,7 @@ int force_columns(Options& options, const highwater_memory* memory, bool partiti
 
 extern "C" {
 
-highwater_memory* highwater_memory_create(size_t cache_capacity, double high_priority_ratio, size_t buffer_capacity,
-                                          bool allow_stall) {
+highwater_memory* highwater_memory_create(size_t cache_capacity, double high_priority_ratio, size_t buffer_capacity) {
   try {
     LRUCacheOptions options;
     options.capacity = cache_capacity;
@@ -85,7 +84,11 @@ highwater_memory* highwater_memory_create(size_t cache_capacity, double high_pri
     auto memory = std::make_unique<highwater_memory>();
     memory->cache = options.MakeSharedCache();
     if (memory->cache == nullptr) return nullptr;
-    memory->buffers = std::make_shared<WriteBufferManager>(buffer_capacity, memory->cache, allow_stall);
+    // Writers wait while the buffers exceed their capacity: without this they outgrow it several times. What is
+    // flushed then is the largest buffer of all databases; were it one of the writer's own database, a writer could
+    // wait for ever for memory that an idle database holds.
+    memory->buffers = std::make_shared<WriteBufferManager>(buffer_capacity, memory->cache, /*allow_stall=*/true,
+                                                           WriteBufferFlushPolicy::kFlushLargestAcrossDBs);
     return memory.release();
   } catch (...) {
     return nullptr;

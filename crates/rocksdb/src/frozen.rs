@@ -84,6 +84,8 @@ fn reads_of(snapshot: &SnapshotWithThreadMode<'_, Db>) -> ReadOptions {
     let mut reads = ReadOptions::default();
     reads.set_snapshot(snapshot);
     reads.fill_cache(false);
+    // An iterator keeps what was in the write buffers when it was made, and writers wait while those are full.
+    reads.set_auto_refresh_iterator_with_snapshot(true);
     reads
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use highwater_types::{Error, Result, ResultExt};
-use rust_rocksdb::{BlockBasedIndexType, BlockBasedOptions, DBCompressionType, Options};
+use rust_rocksdb::{BlockBasedOptions, DBCompressionType, Options};
 
 use crate::native_options::{force_columns, force_database};
 use crate::{ConfiguredOptions, RocksDbSettings, SharedMemory};
@@ -176,7 +176,6 @@ fn apply_to_table(effective: &ConfiguredOptions, table: &mut BlockBasedOptions) 
         let bits = effective.bloom_filter_bits_per_key.unwrap_or(10.0);
         table.set_bloom_filter(bits, effective.bloom_filter_block_based == Some(true));
     }
-    table.set_index_type(BlockBasedIndexType::BinarySearch);
     Ok(())
 }
 

@@ -109,8 +109,9 @@ impl MemorySettings {
         scaled(budget, (3.0 - self.write_buffer_ratio) / 3.0)
     }
 
-    /// Capacity of the write buffers: ⌊2 · r · budget / 3⌋ bytes. RocksDB may exceed it by half before it flushes, and
-    /// with the cache stays within the budget even so.
+    /// Capacity of the write buffers: ⌊2 · r · budget / 3⌋ bytes. From seven eighths of it on the largest buffer is
+    /// flushed, and writers wait while more than all of it is in use. (Flink lets them write on, which exceeds the
+    /// budget when they are faster than the disk.)
     #[must_use]
     pub fn write_buffer_capacity(&self, budget: u64) -> u64 {
         scaled(budget, 2.0 * self.write_buffer_ratio / 3.0)
@@ -300,13 +301,10 @@ fn pool_of_process(settings: &MemorySettings, budget: MemoryBudget) -> Result<Ar
     if let Some(pool) = pools.iter().find(|(other, _)| *other == key).and_then(|(_, pool)| pool.upgrade()) {
         return Ok(pool);
     }
-    let pool = Arc::new(Pool::new(cache, ratio, buffers, ALLOW_STALL)?);
+    let pool = Arc::new(Pool::new(cache, ratio, buffers)?);
     pools.push((key, Arc::downgrade(&pool)));
     Ok(pool)
 }
-
-/// Whether writers wait while the write buffers exceed their capacity.
-const ALLOW_STALL: bool = false;
 
 impl MemorySettings {
     /// What a user should change, for databases whose write buffers are `write_buffer_size` bytes.

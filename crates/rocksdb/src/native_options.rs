@@ -28,7 +28,6 @@ unsafe extern "C" {
         cache_capacity: usize,
         high_priority_ratio: f64,
         buffer_capacity: usize,
-        allow_stall: bool,
     ) -> *mut RawMemory;
     fn highwater_memory_destroy(memory: *mut RawMemory);
     fn highwater_memory_used(memory: *const RawMemory) -> RawUsage;
@@ -49,17 +48,10 @@ unsafe impl Send for Pool {}
 unsafe impl Sync for Pool {}
 
 impl Pool {
-    pub(crate) fn new(
-        cache_capacity: u64,
-        high_priority_ratio: f64,
-        buffer_capacity: u64,
-        allow_stall: bool,
-    ) -> Result<Self> {
+    pub(crate) fn new(cache_capacity: u64, high_priority_ratio: f64, buffer_capacity: u64) -> Result<Self> {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         // SAFETY: takes plain numbers; returns null on failure.
-        let raw = unsafe {
-            highwater_memory_create(size(cache_capacity), high_priority_ratio, size(buffer_capacity), allow_stall)
-        };
+        let raw = unsafe { highwater_memory_create(size(cache_capacity), high_priority_ratio, size(buffer_capacity)) };
         NonNull::new(raw).map(Self).ok_or_else(|| {
             Error::configuration("RocksDB could not make a block cache of this size").with("found", cache_capacity)
         })

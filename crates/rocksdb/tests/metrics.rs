@@ -72,15 +72,11 @@ fn gauges(settings: &MetricsSettings) -> BTreeMap<String, f64> {
 
     let seen = Seen::default();
     metrics::with_local_recorder(&seen, || reporter.report(&db, [("words", words)]));
-    let gauges = seen.0.lock().unwrap().clone();
-    gauges
+    seen.0.lock().unwrap().clone()
 }
 
 fn enabled(names: &[&str]) -> MetricsSettings {
-    MetricsSettings {
-        enabled: names.iter().map(|name| name.parse().unwrap()).collect(),
-        ..MetricsSettings::default()
-    }
+    MetricsSettings { enabled: names.iter().map(|name| name.parse().unwrap()).collect(), ..MetricsSettings::default() }
 }
 
 #[test]

@@ -124,7 +124,8 @@ fn profiles_set_what_flink_2_sets() {
         settings.predefined_options = predefined_options;
         in_force(settings)
     };
-    let common = [("max_background_jobs", "4"), ("max_open_files", "-1"), ("compaction_style", "kCompactionStyleLevel")];
+    let common =
+        [("max_background_jobs", "4"), ("max_open_files", "-1"), ("compaction_style", "kCompactionStyleLevel")];
 
     let flash = of(PredefinedOptions::FlashSsdOptimized);
     flash.expect(&common);
