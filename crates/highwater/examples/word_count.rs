@@ -50,9 +50,24 @@ struct Options {
     /// Files and directories to read [default: the *.md and *.rs files of this repository, outside target]
     paths: Vec<PathBuf>,
 
-    /// Where working state is kept: fs, memory, hashmap, or one that this program registers: ordered-map, fjall
+    /// Where working state is kept: fs, memory, hashmap, rocksdb (with the cargo feature of that name), or one that
+    /// this program registers: ordered-map, fjall
     #[arg(long, value_name = "NAME", default_value = "fs")]
     state_backend: String,
+
+    /// Whether checkpoints of rocksdb share files with earlier ones [default: false]
+    #[arg(long, value_name = "true|false")]
+    incremental: Option<bool>,
+
+    /// Local directory for the databases of rocksdb; may be given several times [default: the machine's for temporary
+    /// files]
+    #[arg(long, value_name = "DIR")]
+    db_storage_path: Vec<PathBuf>,
+
+    /// Profile of rocksdb's options: DEFAULT, SPINNING_DISK_OPTIMIZED, SPINNING_DISK_OPTIMIZED_HIGH_MEM or
+    /// FLASH_SSD_OPTIMIZED
+    #[arg(long, value_name = "NAME")]
+    predefined_options: Option<String>,
 
     /// Directory of checkpoints, as a URI [default: target/word_count/checkpoints of this repository]
     #[arg(long, value_name = "URI")]
@@ -170,6 +185,7 @@ fn execution(options: &Options, checkpoints: &StoragePath) -> Result<ExecutionCo
     configuration
         .set(&options::STATE_BACKEND, Some(options.state_backend.clone()))
         .set(&options::CHECKPOINTS_DIRECTORY, Some(checkpoints.to_string()));
+    set_rocksdb(options, &mut configuration)?;
     let mut backends = BackendRegistry::new();
     backends.register("ordered-map", |configuration: &Configuration| OrderedMapBackend.configure(configuration))?;
     backends.register("fjall", FjallStateBackend::from_configuration)?;
@@ -184,6 +200,27 @@ fn execution(options: &Options, checkpoints: &StoragePath) -> Result<ExecutionCo
             "none" => StartFrom::Fresh,
             pointer => StartFrom::Pointer(pointer.to_owned()),
         }))
+}
+
+/// Flink's keys. They mean nothing to other backends.
+fn set_rocksdb(options: &Options, configuration: &mut Configuration) -> Result<()> {
+    if let Some(incremental) = options.incremental {
+        configuration.set_raw("execution.checkpointing.incremental", incremental.to_string());
+    }
+    if let Some(name) = &options.predefined_options {
+        configuration.set_raw("state.backend.rocksdb.predefined-options", name);
+    }
+    let absolute = |path: &PathBuf| {
+        let absolute = std::path::absolute(path).map_err(|error| {
+            Error::configuration("no directory for a database").with("path", path.display()).because(error)
+        })?;
+        Ok(absolute.display().to_string())
+    };
+    let paths = options.db_storage_path.iter().map(absolute).collect::<Result<Vec<_>>>()?;
+    if !paths.is_empty() {
+        configuration.set_raw("state.backend.rocksdb.localdir", paths.join(","));
+    }
+    Ok(())
 }
 
 /// A state backend of one's own: bytes in an ordered map.
