@@ -6,7 +6,7 @@ use highwater_types::{Error, Result, ResultExt};
 use rust_rocksdb::{BlockBasedOptions, DBCompressionType, Options};
 
 use crate::native_options::{force_columns, force_database};
-use crate::{ConfiguredOptions, RocksDbSettings, SharedMemory};
+use crate::{ConfiguredOptions, MemoryCondition, RocksDbSettings, SharedMemory};
 
 /// What every database of a job is opened with. A clone shares the memory.
 ///
@@ -38,11 +38,18 @@ impl Layers {
     pub fn new(settings: RocksDbSettings) -> Result<Self> {
         settings.validate()?;
         let effective = settings.effective_options();
-        for condition in settings.memory.conditions(effective.write_buffer_size.unwrap_or_default()) {
+        let memory = SharedMemory::of_process(&settings.memory)?;
+        let layers = Self { settings: Arc::new(settings), effective: Arc::new(effective), memory };
+        for condition in layers.conditions() {
             tracing::warn!("{condition}");
         }
-        let memory = SharedMemory::of_process(&settings.memory)?;
-        Ok(Self { settings: Arc::new(settings), effective: Arc::new(effective), memory })
+        Ok(layers)
+    }
+
+    /// What a user should change about memory; empty if all is well.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<MemoryCondition> {
+        self.settings.memory.conditions(self.effective.write_buffer_size.unwrap_or_default())
     }
 
     /// The settings.

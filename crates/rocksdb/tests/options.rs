@@ -456,3 +456,11 @@ fn filters_have_the_bits_that_were_configured() {
         assert!((found - bits).abs() < 0.5, "{found} bits per key instead of {bits}");
     }
 }
+
+#[test]
+fn memory_that_is_too_small_is_a_condition_and_no_error() {
+    assert!(Layers::new(bounded(64 << 20)).unwrap().conditions().is_empty());
+    let conditions = Layers::new(bounded(2 << 20)).unwrap().conditions();
+    let [condition] = conditions.as_slice() else { panic!("{conditions:?}") };
+    assert!(condition.to_string().contains("state.backend.rocksdb.memory.write-buffer-ratio"), "{condition}");
+}
