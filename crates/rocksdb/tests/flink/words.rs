@@ -141,7 +141,7 @@ impl Job {
             let backend = KeyedBackend::builder(String::default_serializer(), max_parallelism(), range)
                 .byte_store(&stores, context)
                 .restore(&handles, &opener);
-            Words::new(backend.build().unwrap())
+            Words::new(backend.build().unwrap_or_else(|error| panic!("{error:#?}")))
         });
         let subtasks = subtasks.collect();
         Self { subtasks, model: model.unwrap_or_default(), directory: directory.to_owned(), _stores: stores }
