@@ -29,7 +29,7 @@ pub(crate) fn freeze(
     let links = Links { directory, database: Arc::clone(database) };
     let cannot = |cause| failed("freeze its files", database.path(), cause);
     Checkpoint::new(database.db()).map_err(cannot)?.create_checkpoint(&links.directory).map_err(cannot)?;
-    let (uploads, base) = (Arc::clone(uploads), uploads.base());
+    let (uploads, base) = (Arc::clone(uploads), uploads.begin(checkpoint));
     Ok(Box::new(Frozen { links, uploads, base, checkpoint }))
 }
 
