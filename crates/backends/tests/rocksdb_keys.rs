@@ -58,7 +58,6 @@ const HONOURED: &[(&str, &str, &[(&str, &str)])] = &[
     ("state.backend.rocksdb.bloom-filter.bits-per-key", "12.5", &[]),
     ("state.backend.rocksdb.bloom-filter.block-based-mode", "true", &[]),
     ("state.backend.rocksdb.restore-overlap-fraction-threshold", "0.75", &[]),
-    ("state.backend.rocksdb.incremental-restore-async-compact-after-rescale", "true", &[]),
 ];
 
 /// Keys with a value that Highwater does not have, and the only one that it has.
@@ -69,6 +68,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("state.backend.rocksdb.compaction.filter.periodic-compaction-time", "1 d", "720 h"),
     ("state.backend.rocksdb.use-ingest-db-restore-mode", "false", "true"),
     ("state.backend.rocksdb.rescaling.use-delete-files-in-range", "false", "TRUE"),
+    ("state.backend.rocksdb.incremental-restore-async-compact-after-rescale", "false", "true"),
     ("state.backend.rocksdb.manual-compaction.min-interval", "1 min", "0"),
     ("state.backend.rocksdb.manual-compaction.max-parallel-compactions", "2", "5"),
     ("state.backend.rocksdb.manual-compaction.max-file-size-to-compact", "1 mb", "51200"),
@@ -307,7 +307,7 @@ fn foreign_and_unknown_keys_do_no_harm() {
     BackendRegistry::new().load(&configuration).unwrap();
 }
 
-/// Keys below `state.backend.rocksdb.` with their defaults in Flink 2.x; two are what Highwater always does.
+/// Keys below `state.backend.rocksdb.` with their defaults in Flink 2.x; three are what Highwater always does.
 const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("localdir", None),
     ("timer-service.factory", Some("ROCKSDB")),
@@ -341,7 +341,6 @@ const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("use-bloom-filter", Some("false")),
     ("bloom-filter.bits-per-key", Some("10.0")),
     ("restore-overlap-fraction-threshold", Some("0.0")),
-    ("incremental-restore-async-compact-after-rescale", Some("false")),
     ("manual-compaction.min-interval", Some("0 ms")),
     ("timer-service.cache-size", Some("128")),
     ("bloom-filter.block-based-mode", Some("false")),
@@ -349,6 +348,7 @@ const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("compaction.filter.periodic-compaction-time", Some("30 d")),
     ("use-ingest-db-restore-mode", Some("true")),
     ("rescaling.use-delete-files-in-range", Some("true")),
+    ("incremental-restore-async-compact-after-rescale", Some("true")),
     ("manual-compaction.max-parallel-compactions", Some("5")),
     ("manual-compaction.max-file-size-to-compact", Some("50 kb")),
     ("manual-compaction.min-files-to-compact", Some("5")),

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use highwater_types::{Error, Result};
 
@@ -35,12 +34,6 @@ pub struct RocksDbSettings {
     /// Share of a snapshot's key groups, 0 to 1, that a restored database must need for it to be opened in place
     /// (`state.backend.rocksdb.restore-overlap-fraction-threshold`).
     pub restore_overlap_fraction: f64,
-    /// Whether a database that was restored at another parallelism is compacted in the background, which removes what
-    /// belongs to other subtasks (`state.backend.rocksdb.incremental-restore-async-compact-after-rescale`).
-    pub async_compact_after_rescale: bool,
-    /// Least time between manual compactions of small files, zero for never
-    /// (`state.backend.rocksdb.manual-compaction.min-interval`).
-    pub manual_compaction_interval: Duration,
 }
 
 impl Default for RocksDbSettings {
@@ -57,8 +50,6 @@ impl Default for RocksDbSettings {
             memory: MemorySettings::default(),
             metrics: MetricsSettings::default(),
             restore_overlap_fraction: 0.0,
-            async_compact_after_rescale: false,
-            manual_compaction_interval: Duration::ZERO,
         }
     }
 }

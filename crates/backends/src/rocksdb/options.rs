@@ -121,9 +121,6 @@ options! {
     /// Share of a snapshot's key groups, 0 to 1, that a subtask must need for its database to be opened in place.
     RESTORE_OVERLAP_FRACTION_THRESHOLD: f64 =
         new("state.backend.rocksdb.restore-overlap-fraction-threshold", "0.0");
-    /// Whether a database that was restored at another parallelism is compacted in the background.
-    INCREMENTAL_RESTORE_ASYNC_COMPACT_AFTER_RESCALE: bool =
-        new("state.backend.rocksdb.incremental-restore-async-compact-after-rescale", "false");
     /// Time between manual compactions of small files; 0: none. Only the default is accepted: RocksDB merges small files
     /// by itself.
     MANUAL_COMPACTION_MIN_INTERVAL: Duration = new("state.backend.rocksdb.manual-compaction.min-interval", "0 ms");
@@ -148,6 +145,10 @@ options! {
     /// (Flink's default is false): only the default is accepted.
     USE_DELETE_FILES_IN_RANGE_DURING_RESCALING: bool =
         new("state.backend.rocksdb.rescaling.use-delete-files-in-range", "true");
+    /// Whether a database that was restored at another parallelism is compacted in the background, where it holds what
+    /// belongs to others. Highwater always does (Flink's default is false): only the default is accepted.
+    INCREMENTAL_RESTORE_ASYNC_COMPACT_AFTER_RESCALE: bool =
+        new("state.backend.rocksdb.incremental-restore-async-compact-after-rescale", "true");
     /// Manual compactions at once. Only the default is accepted: RocksDB merges small files by itself.
     MANUAL_COMPACTION_MAX_PARALLEL: i32 =
         new("state.backend.rocksdb.manual-compaction.max-parallel-compactions", "5");

@@ -82,8 +82,6 @@ pub(super) fn without_fields(
     settings.metrics = metrics(configuration)?;
     settings.restore_overlap_fraction =
         configuration.ranged(&options::RESTORE_OVERLAP_FRACTION_THRESHOLD, 0.0..=1.0)?;
-    settings.async_compact_after_rescale =
-        configuration.get(&options::INCREMENTAL_RESTORE_ASYNC_COMPACT_AFTER_RESCALE)?;
     Ok(settings)
 }
 
@@ -178,6 +176,7 @@ pub(super) fn check_keys(configuration: &Configuration) -> Result<()> {
     let always = "it is always done";
     only_default(configuration, &options::USE_INGEST_DB_RESTORE_MODE, always)?;
     only_default(configuration, &options::USE_DELETE_FILES_IN_RANGE_DURING_RESCALING, always)?;
+    only_default(configuration, &options::INCREMENTAL_RESTORE_ASYNC_COMPACT_AFTER_RESCALE, always)?;
     let automatic = "RocksDB merges small files by itself";
     only_default(configuration, &options::MANUAL_COMPACTION_MIN_INTERVAL, automatic)?;
     only_default(configuration, &options::MANUAL_COMPACTION_MAX_PARALLEL, automatic)?;
