@@ -10,6 +10,7 @@ use highwater_backends::{
 };
 use highwater_rocksdb::{BudgetSource, MemoryBudget, MemorySettings, RocksDbSettings};
 use highwater_types::{Error, ErrorKind, Result};
+use proptest::prelude::{Strategy, prop_assert, proptest};
 
 const MIB: u64 = 1 << 20;
 const MANAGED: &str = "state.backend.rocksdb.memory.managed";
@@ -365,4 +366,19 @@ fn the_options_are_flinks() {
     };
     assert_eq!(options::rocksdb::ALL.iter().filter_map(own).collect::<Vec<_>>(), DEFAULTS);
     assert!(options::rocksdb::metrics::ALL.iter().all(|option| option.default_text() == Some("false")));
+}
+
+fn any_key() -> impl Strategy<Value = &'static str> {
+    let all: Vec<_> = options::rocksdb::ALL.iter().chain(options::rocksdb::metrics::ALL).collect();
+    proptest::sample::select(all.into_iter().flat_map(|option| option.keys()).collect::<Vec<_>>())
+}
+
+proptest! {
+    /// Whatever stands behind a key: it is taken, or the error names the key.
+    #[test]
+    fn no_text_of_a_key_does_harm(key in any_key(), text in "[-0-9a-zA-Z/:;,.'\\[\\] ]{0,12}|[0-9]{1,20} ?(b|kb|tb)?|\\PC{0,8}") {
+        if let Err(error) = settings([(key, text.as_str())]) {
+            prop_assert!(error.to_string().contains(key), "{key}: '{text}': {error}");
+        }
+    }
 }
