@@ -12,5 +12,6 @@
 mod files;
 mod model;
 mod reads;
+mod restores;
 mod support;
 mod words;

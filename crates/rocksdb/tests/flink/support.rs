@@ -54,6 +54,16 @@ impl Snapshot {
         }
     }
 
+    /// The handle with all of its files inline, so that it can be opened without the directory that it names.
+    pub(crate) fn inline(&self, handle: &IncrementalHandle) -> KeyedStateHandle {
+        let mut handle = handle.clone();
+        let files = handle.shared.iter_mut().chain(&mut handle.private).map(|(_, stream)| stream);
+        for stream in files.chain([&mut handle.meta]) {
+            *stream = StreamHandle::Inline { name: String::new(), bytes: self.bytes(stream).into() };
+        }
+        KeyedStateHandle::Incremental(Box::new(handle))
+    }
+
     fn bytes(&self, stream: &StreamHandle) -> Vec<u8> {
         match stream {
             StreamHandle::Inline { bytes, .. } => bytes.to_vec(),
