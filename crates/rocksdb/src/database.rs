@@ -50,11 +50,6 @@ impl Database {
         Ok(opened.map(|db| Arc::new(Self { db, metrics, layers, directory })))
     }
 
-    /// The names of all column families.
-    pub(crate) fn families(&self) -> Vec<String> {
-        self.db.cf_names()
-    }
-
     /// The column family of this name, made if it is not there.
     pub(crate) fn family(&self, family: &str) -> Result<Arc<BoundColumnFamily<'_>>> {
         if let Some(handle) = self.db.cf_handle(family) {

@@ -1,5 +1,7 @@
 //! Making a database hold certain key groups only.
 
+use std::collections::BTreeSet;
+
 use highwater_types::{Error, KeyGroupRange, MaxParallelism, Result};
 use rust_rocksdb::{BottommostLevelCompaction, CompactOptions, WriteOptions};
 
@@ -40,13 +42,15 @@ impl KeySpace {
     }
 
     /// Removes what is outside of a range from all column families: whole files at once, and the rest by a mark that
-    /// hides it until a compaction comes by. Nothing is rewritten here.
-    pub(super) fn clip(self, db: &Db, columns: &[String], range: KeyGroupRange) -> Result<()> {
+    /// hides it until a compaction comes by. Nothing is rewritten here. Everything has to be in files.
+    pub(super) fn clip(self, db: &Db, range: KeyGroupRange) -> Result<()> {
         let mut writes = WriteOptions::default();
         writes.disable_wal(true);
+        let files = db.live_files().map_err(|cause| cannot(db, cause))?;
+        let families: BTreeSet<&str> = files.iter().map(|file| file.column_family_name.as_str()).collect();
         for (start, end) in self.outside(range) {
-            for column in columns {
-                let Some(family) = db.cf_handle(column) else { continue };
+            for family in &families {
+                let Some(family) = db.cf_handle(family) else { continue };
                 db.delete_file_in_range_cf(&family, &start, &end).map_err(|cause| cannot(db, cause))?;
                 db.delete_range_cf_opt(&family, &start, &end, &writes).map_err(|cause| cannot(db, cause))?;
                 // Only a hint: done in the background, if at all.
@@ -62,7 +66,7 @@ impl KeySpace {
         if self.is_within(db, range)? {
             return Ok(());
         }
-        self.clip(db, columns, range)?;
+        self.clip(db, range)?;
         self.compact_outside(db, columns, range);
         match self.is_within(db, range)? {
             true => Ok(()),

@@ -74,7 +74,7 @@ pub(crate) fn restore(
     for source in sources.iter().filter(|source| base.is_none_or(|base| base.path != source.path)) {
         source.take_over(&database, layers, keys)?;
     }
-    keys.clip(database.db(), &database.families(), range)?;
+    keys.clip(database.db(), range)?;
     Ok((database, Uploads::new()))
 }
 
