@@ -1,6 +1,6 @@
 //! The main job is killed with SIGKILL at random moments and started again, with one, two and three workers in turn.
-//! After every kill no file that was committed before may have changed or vanished; in the end the committed lines are
-//! compared, one by one, with the truth.
+//! After every kill no file that was committed before may have changed or vanished, and every checkpoint has all its
+//! files; in the end the committed lines are compared, one by one, with the truth, and nothing lies around.
 //!
 //! `HIGHWATER_KILLS=1000` for a long run; `HIGHWATER_SEED=…` repeats the input and the moments of a run.
 #![cfg(unix)]
@@ -13,15 +13,18 @@
 
 mod support;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use highwater::checkpoint::{
+    CheckpointStorage, CompletedCheckpointStore, FileSystemCheckpointStorage, JobId, StoragePath,
+};
 use support::{committed_files, example};
 
 const KILLS: usize = 30;
@@ -30,8 +33,7 @@ const SIGKILL: i32 = 9;
 
 #[test]
 fn killed_at_any_moment_the_job_ends_with_exactly_the_right_lines() {
-    let kills = std::env::var("HIGHWATER_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
-    Story::new("kill", &["fs"]).tell(kills);
+    Story::new("kill", &["fs"]).tell(kills());
 }
 
 #[test]
@@ -39,10 +41,42 @@ fn killed_jobs_go_on_with_another_state_backend() {
     Story::new("kill-backends", &["fs", "fjall", "memory", "ordered-map", "hashmap"]).tell(10);
 }
 
+#[cfg(feature = "rocksdb")]
+mod on_rocksdb {
+    use super::*;
+
+    #[test]
+    fn killed_at_any_moment_with_full_checkpoints() {
+        Story::new("kill-full", &["rocksdb"]).incremental(&[false]).tell(kills());
+    }
+
+    #[test]
+    fn killed_at_any_moment_with_incremental_checkpoints() {
+        Story::new("kill-incremental", &["rocksdb"]).incremental(&[true]).tell(kills());
+    }
+
+    #[test]
+    fn killed_at_any_moment_with_full_and_incremental_checkpoints_in_turn() {
+        Story::new("kill-mixed", &["rocksdb"]).incremental(&[false, true]).tell(kills() / 3);
+    }
+}
+
+#[cfg(not(feature = "rocksdb"))]
+#[test]
+fn rocksdb_is_left_out() {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: the killing tests of RocksDB need `--features rocksdb`");
+}
+
+fn kills() -> usize {
+    std::env::var("HIGHWATER_KILLS").map_or(KILLS, |kills| kills.parse().unwrap())
+}
+
 /// One job from its first run to its end.
 struct Story {
     directory: PathBuf,
     backends: &'static [&'static str],
+    /// Whether checkpoints are incremental, one of these at random.
+    incremental: &'static [bool],
     random: SplitMix64,
     /// How often each word was put into the input.
     truth: HashMap<String, u64>,
@@ -50,6 +84,8 @@ struct Story {
     committed: BTreeMap<String, (usize, u64)>,
     /// Runs that began with a checkpoint.
     restored: usize,
+    /// Size and hash of the files that checkpoints share, as they were first seen.
+    shared: BTreeMap<PathBuf, (usize, u64)>,
 }
 
 impl Story {
@@ -60,8 +96,15 @@ impl Story {
         println!("seed {seed}, files in {}", directory.display());
         fs::create_dir(directory.join("input")).unwrap();
         fs::create_dir(directory.join("working")).unwrap();
-        let (truth, committed) = Default::default();
-        Self { directory, backends, random: SplitMix64(seed), truth, committed, restored: 0 }
+        let (truth, committed, shared) = Default::default();
+        let random = SplitMix64(seed);
+        Self { directory, backends, incremental: &[], random, truth, committed, restored: 0, shared }
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn incremental(mut self, incremental: &'static [bool]) -> Self {
+        self.incremental = incremental;
+        self
     }
 
     fn tell(mut self, kills: usize) {
@@ -89,13 +132,20 @@ impl Story {
         self.finish();
         self.compare_with_truth();
         println!(
-            "{kills} kills and {late_kills} at full speed, {} runs restored, {} files, {} lines, {:.1} s",
+            "{kills} kills and {late_kills} at full speed, {} runs restored, {} files, {} shared by checkpoints, {} lines, \
+             {:.1} s",
             self.restored,
             self.committed.len(),
+            self.shared.len(),
             self.truth.values().sum::<u64>(),
             start.elapsed().as_secs_f64()
         );
         assert!(self.restored > 0, "no run began with a checkpoint");
+        match self.incremental {
+            [true] => assert!(!self.shared.is_empty(), "incremental checkpoints share files"),
+            [] | [false] => assert!(self.shared.is_empty(), "only incremental checkpoints share files"),
+            _ => {}
+        }
         fs::remove_dir_all(&self.directory).unwrap();
     }
 
@@ -146,11 +196,20 @@ impl Story {
             .arg(self.output())
             // What a killed process leaves behind goes with the test.
             .env("TMPDIR", self.directory.join("working"))
+            .args(self.of_rocksdb())
             .args(rate.map(|rate| format!("--rate={rate}")))
             .arg(self.directory.join("input"))
             .stdout(Stdio::null())
             .stderr(File::create(self.directory.join("stderr")).unwrap());
         command.spawn().unwrap()
+    }
+
+    fn of_rocksdb(&mut self) -> Vec<String> {
+        if self.incremental.is_empty() {
+            return Vec::new();
+        }
+        let incremental = self.incremental[self.random.below(self.incremental.len() as u64) as usize];
+        vec![format!("--incremental={incremental}"), format!("--db-storage-path={}", self.databases().display())]
     }
 
     /// Kills a run and looks at what it left. False if it had finished.
@@ -175,20 +234,43 @@ impl Story {
         assert!(self.said().contains("has finished"), "{}", self.said());
         let mut files = fs::read_dir(self.output()).unwrap().map(|entry| entry.unwrap().file_name());
         assert!(files.all(|name| name.to_str().unwrap().starts_with("part-")), "a pending file was left behind");
+        assert_eq!(names(&self.databases()), BTreeSet::new(), "local files of crashed runs were left behind");
+        let orphans: Vec<_> = self.checkpoints().orphans().map(ToString::to_string).collect();
+        assert_eq!(orphans, [] as [String; 0], "files that no checkpoint names were left behind");
+    }
+
+    /// Everything complete in the directory of the job, as a new run would find it.
+    fn checkpoints(&self) -> CompletedCheckpointStore {
+        let base = StoragePath::from_local(self.directory.join("checkpoints")).unwrap();
+        let job = FileSystemCheckpointStorage::new(base).unwrap().open(JobId::from_name("word count")).unwrap();
+        CompletedCheckpointStore::recover(job, 2).unwrap()
+    }
+
+    /// At every moment each checkpoint has all its files, files that checkpoints share do not change, and there are no
+    /// databases but those of the last run.
+    fn look_at_state(&mut self) {
+        let store = self.checkpoints();
+        assert!(store.unreadable().is_empty(), "{:?}; {}", store.unreadable(), self.said());
+        let shared = store.checkpoints().flat_map(|checkpoint| checkpoint.files().iter());
+        for file in shared.filter(|file| file.parent().is_some_and(|parent| parent.file_name() == Some("shared"))) {
+            let path = file.to_local_path().unwrap();
+            let now = fingerprint(&fs::read(&path).unwrap());
+            let before = *self.shared.entry(path).or_insert(now);
+            assert_eq!(now, before, "{file} has changed; {}", self.said());
+        }
+        let databases = names(&self.databases());
+        assert!(databases.len() <= 3, "databases of earlier runs: {databases:?}; {}", self.said());
     }
 
     /// What was committed before is still there and still the same.
     fn look(&mut self) {
-        let mut now = BTreeMap::new();
-        for (name, text) in committed_files(&self.output()) {
-            let mut hasher = DefaultHasher::new();
-            hasher.write(text.as_bytes());
-            now.insert(name, (text.len(), hasher.finish()));
-        }
+        let committed = committed_files(&self.output()).into_iter();
+        let now: BTreeMap<_, _> = committed.map(|(name, text)| (name, fingerprint(text.as_bytes()))).collect();
         for (name, before) in &self.committed {
             assert_eq!(now.get(name), Some(before), "{name} has changed or vanished; {}", self.said());
         }
         self.committed = now;
+        self.look_at_state();
         self.restored += usize::from(self.said().contains("restored from checkpoint"));
     }
 
@@ -215,9 +297,26 @@ impl Story {
         self.directory.join("output")
     }
 
+    fn databases(&self) -> PathBuf {
+        self.directory.join("databases")
+    }
+
     fn said(&self) -> String {
         fs::read_to_string(self.directory.join("stderr")).unwrap()
     }
+}
+
+/// Size and hash.
+fn fingerprint(bytes: &[u8]) -> (usize, u64) {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    (bytes.len(), hasher.finish())
+}
+
+/// The names in a directory; none if it is not there.
+fn names(directory: &Path) -> BTreeSet<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return BTreeSet::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 /// Sebastiano Vigna's generator: small, good enough, and the same everywhere.
