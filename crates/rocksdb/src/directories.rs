@@ -52,10 +52,27 @@ impl LocalDirectories {
         Ok(Self { usable, next: AtomicUsize::new(start as usize) })
     }
 
-    /// The directory for the next database.
-    pub(crate) fn next(&self) -> &Path {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.usable.len().max(1);
-        self.usable.get(turn).map_or(Path::new(""), PathBuf::as_path)
+    /// A directory for the next database: in the next of the directories, or, if that has become unusable, in the one
+    /// after it.
+    pub(crate) fn create(&self, job: &str, operator: &str) -> Result<InstanceDirectory> {
+        let mut failure = None;
+        for parent in self.from_next() {
+            match InstanceDirectory::create(parent, job, operator) {
+                Ok(directory) => return Ok(directory),
+                Err(error) => {
+                    tracing::warn!(directory = %parent.display(), %error, "local directory cannot be used any more");
+                    failure = Some(error);
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::internal("there are no local directories")))
+    }
+
+    /// All directories, beginning with the next one.
+    fn from_next(&self) -> impl Iterator<Item = &Path> {
+        let all = self.usable.len();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % all.max(1);
+        self.usable.iter().cycle().skip(turn).take(all).map(PathBuf::as_path)
     }
 
     /// Removes what crashed runs of a job left in these directories; what cannot be removed is warned of.
@@ -82,11 +99,25 @@ fn remove_abandoned(directory: &Path, job: &str) -> io::Result<()> {
         if !entry.file_name().to_string_lossy().starts_with(&prefix) {
             continue;
         }
-        if let Some(abandoned) = InstanceDirectory::take_over(entry.path())? {
-            tracing::info!(directory = %abandoned.path().display(), "removing the local state of a crashed run");
+        match InstanceDirectory::take_over(entry.path())? {
+            Some(abandoned) => {
+                tracing::info!(directory = %abandoned.path().display(), "removing the local state of a crashed run");
+            }
+            None => remove_empty(&entry.path()),
         }
     }
     Ok(())
+}
+
+/// Removes what is left where a process was killed between making and locking a directory, or while removing one. One
+/// that is just being made may be hit; its maker tries again.
+fn remove_empty(directory: &Path) {
+    let unlocked = directory.join(UNLOCKED);
+    if File::open(&unlocked).is_ok_and(|file| file.try_lock().is_ok()) {
+        let _ = fs::remove_file(unlocked);
+    }
+    // Fails if there is anything in it.
+    let _ = fs::remove_dir(directory);
 }
 
 /// The directory of one store, removed when this is dropped.
@@ -102,6 +133,11 @@ pub(crate) struct InstanceDirectory {
 impl InstanceDirectory {
     /// Makes and locks a new directory in `parent`.
     pub(crate) fn create(parent: &Path, job: &str, operator: &str) -> Result<Self> {
+        // Another process may have taken the first one for abandoned before it was locked.
+        Self::try_create(parent, job, operator).or_else(|_| Self::try_create(parent, job, operator))
+    }
+
+    fn try_create(parent: &Path, job: &str, operator: &str) -> Result<Self> {
         let name = format!("{}{}_uuid_{}", job_prefix(job), name_part(operator), Uuid::new_v4());
         let path = parent.join(name);
         let lock = create_locked(&path).map_err(|cause| {
@@ -213,7 +249,7 @@ mod tests {
         let (file, new) = (scratch.path().join("file"), scratch.path().join("a/b/c"));
         fs::write(&file, b"not a directory").unwrap();
         let chosen = LocalDirectories::probe(&[file, new.clone()]).unwrap();
-        assert_eq!([chosen.next(), chosen.next()], [new.as_path(), new.as_path()]);
+        assert_eq!(chosen.from_next().collect::<Vec<_>>(), [new.as_path()]);
         assert_eq!(names(&new), [] as [String; 0], "a probe leaves nothing");
     }
 
@@ -237,13 +273,32 @@ mod tests {
         let mut starts = BTreeMap::new();
         for _ in 0..100 {
             let chosen = LocalDirectories::probe(&all).unwrap();
-            let turns: Vec<_> = (0..7).map(|_| chosen.next().to_owned()).collect();
+            let turns: Vec<_> = (0..7).map(|_| chosen.from_next().next().unwrap().to_owned()).collect();
             let start = all.iter().position(|directory| *directory == turns[0]).unwrap();
             let expected: Vec<_> = all.iter().cycle().skip(start).take(7).cloned().collect();
             assert_eq!(turns, expected);
             *starts.entry(start).or_insert(0) += 1;
         }
         assert_eq!(starts.len(), 3, "100 random starts: {starts:?}");
+    }
+
+    /// Two operators, two disks, one of them gone: both operators find their way to the other one.
+    #[test]
+    fn a_directory_that_becomes_unusable_is_passed_over() {
+        let scratch = tempfile::tempdir().unwrap();
+        let [lost, good] = ["lost", "good"].map(|name| scratch.path().join(name));
+        let chosen = LocalDirectories::probe(&[lost.clone(), good.clone()]).unwrap();
+        fs::remove_dir(&lost).unwrap();
+        fs::write(&lost, b"not a directory any more").unwrap();
+        for _ in 0..4 {
+            let directory = chosen.create("words", "count").unwrap();
+            assert_eq!(directory.path().parent(), Some(good.as_path()));
+        }
+        fs::remove_dir(&good).unwrap();
+        fs::write(&good, b"not a directory any more").unwrap();
+        let error = chosen.create("words", "count").unwrap_err();
+        assert_eq!(error.kind(), highwater_types::ErrorKind::Storage);
+        assert!(error.value("directory").unwrap().starts_with(scratch.path().to_str().unwrap()), "{error}");
     }
 
     #[test]
@@ -284,6 +339,10 @@ mod tests {
         leave("job_words_op_dead_uuid_1", true);
         leave("job_words_op_being-made_uuid_2", false);
         leave("job_other_op_dead_uuid_3", true);
+        // Killed before the lock had its name, and before there was one.
+        fs::create_dir(scratch.path().join("job_words_op_unborn_uuid_4")).unwrap();
+        fs::write(scratch.path().join("job_words_op_unborn_uuid_4").join(UNLOCKED), b"").unwrap();
+        fs::create_dir(scratch.path().join("job_words_op_unborn_uuid_5")).unwrap();
         leave("mine", true);
         fs::write(scratch.path().join("job_words_op_file"), b"").unwrap();
 

@@ -77,14 +77,25 @@ impl RocksDbStoreFactory {
         };
         let places = self.places(&mut used, context)?;
         drop(used);
-        Ok((layers, InstanceDirectory::create(places.next(), &context.job, &context.operator)?))
+        let directory = places.create(&context.job, &context.operator);
+        if directory.is_err() {
+            // The next attempt of the job looks at all of them again.
+            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+            used.places.remove(&self.place(context));
+        }
+        Ok((layers, directory?))
+    }
+
+    /// Under which key the directories of a context are known.
+    fn place(&self, context: &ByteStoreContext) -> (String, Option<PathBuf>) {
+        let own = context.directory.clone().filter(|_| self.settings.local_directories.is_empty());
+        (context.job.clone(), own)
     }
 
     /// The directories to choose from.
     fn places(&self, used: &mut Used, context: &ByteStoreContext) -> Result<Arc<LocalDirectories>> {
         let configured = &self.settings.local_directories;
-        let own = context.directory.clone().filter(|_| configured.is_empty());
-        let key = (context.job.clone(), own);
+        let key = self.place(context);
         if let Some(found) = used.places.get(&key) {
             return Ok(Arc::clone(found));
         }
