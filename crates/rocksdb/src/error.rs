@@ -52,3 +52,16 @@ pub(crate) fn is_full(cause: &rust_rocksdb::Error) -> bool {
     let text: &str = cause.as_ref();
     ["No space left on device", "Disk quota exceeded", "Space Limit"].iter().any(|sign| text.contains(sign))
 }
+
+/// Whether the machine does not give what is needed: that says nothing about what is in the files.
+pub(crate) fn is_of_the_machine(cause: &rust_rocksdb::Error) -> bool {
+    const SIGNS: [&str; 5] = [
+        "Too many open files",
+        "Permission denied",
+        "Read-only file system",
+        "Cannot allocate memory",
+        "Input/output error",
+    ];
+    let text: &str = cause.as_ref();
+    is_full(cause) || SIGNS.iter().any(|sign| text.contains(sign))
+}

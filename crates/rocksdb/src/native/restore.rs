@@ -19,7 +19,7 @@ use super::uploads::Uploads;
 use crate::Layers;
 use crate::database::{Database, Db, open_still};
 use crate::directories::InstanceDirectory;
-use crate::error::{failed, is_full};
+use crate::error::{failed, is_of_the_machine};
 
 /// Rebuilds the database of a store in its instance directory.
 pub(crate) fn restore(
@@ -171,10 +171,11 @@ impl Source<'_> {
         fs::remove_dir_all(&self.path).map_err(|error| unusable(&self.path, error))
     }
 
-    /// What RocksDB says of files that were just downloaded: unless the disk is full, they are not what they should be.
+    /// What RocksDB says of files that were just downloaded: unless the machine is at fault, they are not what they
+    /// should be.
     #[cold]
     fn damaged(&self, cause: rust_rocksdb::Error) -> Error {
-        match is_full(&cause) {
+        match is_of_the_machine(&cause) || !self.path.is_dir() {
             true => failed("open a snapshot", &self.path, cause),
             false => self.not_whole().with("found", self.name_of(&cause)).because(cause),
         }
