@@ -114,15 +114,14 @@ impl Execution {
         Err(Error::internal("there are no more attempt numbers"))
     }
 
-    /// Finds the snapshot to begin with. False if the job has finished before.
+    /// Finds the snapshot to begin with. False if the job has finished before. Nothing is touched before it is found.
     fn choose_start(&mut self) -> Result<bool> {
         let Some(coordination) = &mut self.coordination else { return Ok(true) };
+        let mut has_finished = false;
         match &self.resolved.start {
             StartFrom::Latest => {
                 let latest = lock(&coordination.store).latest_to_restore()?.cloned();
-                if latest.as_ref().is_some_and(|latest| coordination.finished.is_for(latest.id())) {
-                    return Ok(false);
-                }
+                has_finished = latest.as_ref().is_some_and(|latest| coordination.finished.is_for(latest.id()));
                 coordination.first_checkpoint = 0;
             }
             StartFrom::Pointer(pointer) => {
@@ -141,8 +140,11 @@ impl Execution {
             }
             StartFrom::Fresh => {}
         }
-        coordination.finished.remove()?;
-        Ok(true)
+        lock(&coordination.store).remove_orphans();
+        if !has_finished {
+            coordination.finished.remove()?;
+        }
+        Ok(!has_finished)
     }
 
     /// An exactly-once sink whose job dies with the process cannot keep its promise.
@@ -292,8 +294,7 @@ impl Coordination {
     fn open(job: &Job, resolved: &Resolved) -> Result<Self> {
         let settings = &resolved.settings.checkpointing;
         let access = resolved.storage.open(job.id()).map_err(|error| error.with("job", job.name()))?;
-        let mut store = CompletedCheckpointStore::recover(Arc::clone(&access), settings.retained as usize)?;
-        store.remove_orphans();
+        let store = CompletedCheckpointStore::recover(Arc::clone(&access), settings.retained as usize)?;
         let coordinator = Coordinator::new(settings.coordinator.clone())?;
         let first_checkpoint = store.next_checkpoint_id();
         Ok(Self {

@@ -328,7 +328,7 @@ impl Mailbox {
         let Some(collecting) = self.collecting.borrow_mut().remove(&checkpoint) else { return };
         // All operators of this worker have passed it.
         self.barriers.borrow_mut().retain(|barrier| barrier.checkpoint != checkpoint);
-        match self.encode(checkpoint, collecting.states) {
+        match self.encode(checkpoint, &collecting.states) {
             Ok(state) => self.link.report(Report::Acknowledge {
                 attempt: self.attempt.number,
                 checkpoint,
@@ -336,20 +336,18 @@ impl Mailbox {
                 state,
             }),
             Err(error) => {
-                self.collecting
-                    .borrow_mut()
-                    .insert(checkpoint, Collecting { cancel: collecting.cancel, states: Vec::new() });
+                self.collecting.borrow_mut().insert(checkpoint, collecting);
                 self.decline(checkpoint, &error);
             }
         }
     }
 
-    fn encode(&self, checkpoint: u64, states: Vec<Option<SubtaskState>>) -> Result<Vec<u8>> {
+    fn encode(&self, checkpoint: u64, states: &[Option<SubtaskState>]) -> Result<Vec<u8>> {
         let mut metadata = CheckpointMetadata::new(checkpoint);
         for (operator, state) in self.operators.borrow().iter().zip(states) {
             let mut whole = OperatorState::new(operator.id, self.workers, operator.max_parallelism);
-            if let Some(state) = state.filter(|state| !state.is_empty()) {
-                whole.subtasks.insert(self.worker, state.into());
+            if let Some(state) = state.as_ref().filter(|state| !state.is_empty()) {
+                whole.subtasks.insert(self.worker, state.clone().into());
             }
             metadata.operators.push(whole);
         }
