@@ -1,145 +1,47 @@
-//! State operations of one keyed backend on one thread, beside a bare `hashbrown` map doing the same.
-//!
-//! `cargo bench -p highwater --bench keyed_state [-- [--large] [NAME]...]`
-//!
-//! Prints operations per millisecond: medians of seven rounds behind three of warm-up, on the wall and on the thread's
-//! processor time, and the ratio of the baseline's time to ours. Flink's columns are figures measured with Flink 2.1.3
-//! (HashMap backend, two cores of an EPYC machine) on the same workload, processor time, the better of two passes; they
-//! are constants here, not measured in this run. `--large` adds value get and update over 10 million keys and the memory
-//! of an entry.
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub, reason = "a benchmark may stop")]
+//! The rows of the heap backend, beside a bare `hashbrown` map.
 
-mod common;
-
-use common::{Spent, SplitMix64, grouped, measure, median, resident};
 use hashbrown::HashMap;
 use highwater_state::{
     KeyedBackend, ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
 };
 use highwater_types::{DefaultSerializer, MaxParallelism};
 
-const KEYS: usize = 500_000;
-const DRAWS: usize = 1 << 20;
+use crate::common::resident;
+use crate::workload::{KEYS, Report, Side, Tables, nothing};
+
 const OPS: usize = 1_000_000;
 const FEW_OPS: usize = 300_000;
 /// Keys prepared together.
 const GROUP: usize = 16;
-const WARM_UP: usize = 3;
-const ROUNDS: usize = 7;
 
 type BareMap<V> = HashMap<i64, V, foldhash::fast::RandomState>;
 
-/// The tables all operations draw from.
-struct Tables {
-    rk: Vec<i64>,
-    rv: Vec<i64>,
-    new_keys: Vec<i64>,
+/// All rows at half a million keys.
+pub fn rows(report: &mut Report) {
+    let tables = &Tables::new(KEYS);
+    let value =
+        ["valueGet", "valueUpdate", "valueReadModifyWrite", "value modify in place", "value, 16 keys", "valueAdd"];
+    if report.wants_any(&value) {
+        value_rows(report, tables, KEYS, "", Some);
+    }
+    if report.wants_any(&["listGet", "listAppend", "listAdd", "listUpdate100"]) {
+        list_rows(report, tables);
+    }
+    if report.wants_any(&["mapGet", "mapContains", "mapIterate10", "mapUpdate", "mapAdd"]) {
+        map_rows(report, tables);
+    }
 }
 
-impl Tables {
-    fn new(keys: usize) -> Self {
-        let mut random = SplitMix64(42);
-        let (rk, rv) = (0..DRAWS).map(|_| (random.below(keys as u64) as i64, random.next() as i64)).unzip();
-        let mut new_keys: Vec<i64> = (keys as i64..2 * keys as i64).collect();
-        for i in (1..new_keys.len()).rev() {
-            new_keys.swap(i, random.below(i as u64 + 1) as usize);
-        }
-        Self { rk, rv, new_keys }
-    }
-
-    #[inline]
-    fn key(&self, i: usize) -> i64 {
-        self.rk[i & (DRAWS - 1)]
-    }
-
-    #[inline]
-    fn value(&self, i: usize) -> i64 {
-        self.rv[i & (DRAWS - 1)]
-    }
+/// Value state over ten million keys.
+pub fn large_rows(report: &mut Report) {
+    let keys = 10_000_000;
+    value_rows(report, &Tables::new(keys), keys, "10M: ", |_| None);
 }
 
 fn backend() -> KeyedBackend<i64> {
     let max_parallelism = MaxParallelism::new(128).unwrap();
     KeyedBackend::builder(i64::default_serializer(), max_parallelism, max_parallelism.all()).build().unwrap()
 }
-
-/// One side of a comparison: its state, one operation, and what puts the state back after each round, untimed.
-struct Side<S, O, R> {
-    state: S,
-    operation: O,
-    reset: R,
-}
-
-impl<S, O: FnMut(&mut S, usize), R: FnMut(&mut S)> Side<S, O, R> {
-    fn new(state: S, operation: O, reset: R) -> Self {
-        Self { state, operation, reset }
-    }
-
-    /// Nanoseconds per operation: medians of the timed rounds.
-    fn measure(&mut self, operations: usize) -> Spent {
-        let mut spent = Vec::new();
-        for round in 0..WARM_UP + ROUNDS {
-            let one = measure(|| (0..operations).for_each(|i| (self.operation)(&mut self.state, i)));
-            (self.reset)(&mut self.state);
-            if round >= WARM_UP {
-                spent.push(one);
-            }
-        }
-        let per_operation = |of: fn(&Spent) -> f64| median(spent.iter().map(of)) / operations as f64;
-        Spent { wall: per_operation(|one| one.wall), cpu: per_operation(|one| one.cpu) }
-    }
-}
-
-struct Report {
-    /// Parts of names; none wants all rows.
-    wanted: Vec<String>,
-}
-
-impl Report {
-    fn wants(&self, name: &str) -> bool {
-        self.wanted.is_empty() || self.wanted.iter().any(|wanted| name.contains(wanted.as_str()))
-    }
-
-    fn head() {
-        println!(
-            "{:<26} {:>9} {:>9} {:>9} {:>9} {:>8} {:>9} {:>8}",
-            "operations per ms", "wall", "cpu", "bare wall", "bare cpu", "x bare", "Flink cpu", "x Flink"
-        );
-    }
-
-    /// Measures both sides and prints them beside Flink's operations per millisecond.
-    fn row<S, O, R, S2, O2, R2>(
-        &self,
-        name: &str,
-        operations: usize,
-        flink: Option<f64>,
-        mut ours: Side<S, O, R>,
-        mut bare: Side<S2, O2, R2>,
-    ) where
-        O: FnMut(&mut S, usize),
-        R: FnMut(&mut S),
-        O2: FnMut(&mut S2, usize),
-        R2: FnMut(&mut S2),
-    {
-        if !self.wants(name) {
-            return;
-        }
-        let (ours, bare) = (ours.measure(operations), bare.measure(operations));
-        let per_ms = |nanos: f64| grouped(1e6 / nanos);
-        let flink = flink.map(|flink| format!("{:>9} {:>7.1}x", grouped(flink), 1e6 / ours.cpu / flink));
-        println!(
-            "{name:<26} {:>9} {:>9} {:>9} {:>9} {:>8.2} {}",
-            per_ms(ours.wall),
-            per_ms(ours.cpu),
-            per_ms(bare.wall),
-            per_ms(bare.cpu),
-            ours.cpu / bare.cpu,
-            flink.unwrap_or_default(),
-        );
-    }
-}
-
-fn nothing<S>(_: &mut S) {}
 
 /// Counts the draws in groups of keys prepared ahead, as keyed operators do with their batches. One operation is a group.
 fn count_group(backend: &KeyedBackend<i64>, state: &ValueState<i64>, tables: &Tables, group: usize) {
@@ -151,7 +53,7 @@ fn count_group(backend: &KeyedBackend<i64>, state: &ValueState<i64>, tables: &Ta
 }
 
 /// The rows of value state over `keys` keys.
-fn value_rows(report: &Report, tables: &Tables, keys: usize, prefix: &str, flink: impl Fn(f64) -> Option<f64>) {
+fn value_rows(report: &mut Report, tables: &Tables, keys: usize, prefix: &str, flink: impl Fn(f64) -> Option<f64>) {
     let before = resident().0;
     let backend = &backend();
     let state = &backend.value_state(&ValueStateDescriptor::<i64>::new("value")).unwrap();
@@ -284,7 +186,7 @@ fn value_rows(report: &Report, tables: &Tables, keys: usize, prefix: &str, flink
     );
 }
 
-fn list_rows(report: &Report, tables: &Tables) {
+fn list_rows(report: &mut Report, tables: &Tables) {
     let backend = &backend();
     let list: &ListState<i64> = &backend.list_state(&ListStateDescriptor::new("list")).unwrap();
     let bare = &mut BareMap::<Vec<i64>>::default();
@@ -384,7 +286,7 @@ fn list_rows(report: &Report, tables: &Tables) {
     );
 }
 
-fn map_rows(report: &Report, tables: &Tables) {
+fn map_rows(report: &mut Report, tables: &Tables) {
     let backend = &backend();
     let map: &MapState<i64, f64> = &backend.map_state(&MapStateDescriptor::new("map")).unwrap();
     let bare = &mut BareMap::<BareMap<f64>>::default();
@@ -501,28 +403,4 @@ fn map_rows(report: &Report, tables: &Tables) {
             |bare| tables.new_keys.iter().for_each(|key| assert!(bare.remove(key).is_some())),
         ),
     );
-}
-
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let large = arguments.iter().any(|argument| argument == "--large");
-    let report = Report { wanted: arguments.into_iter().filter(|argument| !argument.starts_with("--")).collect() };
-    Report::head();
-    // First, while no freed memory hides what an entry takes.
-    if large {
-        let keys = 10_000_000;
-        value_rows(&report, &Tables::new(keys), keys, "10M: ", |_| None);
-    }
-    let tables = Tables::new(KEYS);
-    let any = |names: &[&str]| names.iter().any(|name| report.wants(name));
-    if any(&["valueGet", "valueUpdate", "valueReadModifyWrite", "value modify in place", "value, 16 keys", "valueAdd"])
-    {
-        value_rows(&report, &tables, KEYS, "", Some);
-    }
-    if any(&["listGet", "listAppend", "listAdd", "listUpdate100"]) {
-        list_rows(&report, &tables);
-    }
-    if any(&["mapGet", "mapContains", "mapIterate10", "mapUpdate", "mapAdd"]) {
-        map_rows(&report, &tables);
-    }
 }
