@@ -83,7 +83,7 @@ fn without_a_usable_directory_there_is_no_store() {
     let factory = RocksDbStoreFactory::new(settings(&[&file])).unwrap();
     let error = factory.create(&context("words", "counter")).err().unwrap();
     assert!(error.to_string().contains("No local storage directories available"), "{error}");
-    assert_eq!(error.value("operator"), Some("counter"));
+    assert_eq!(error.value("store"), Some("counter"));
 }
 
 #[test]
@@ -197,6 +197,7 @@ fn a_cursor_follows_wherever_scans_go() {
             (&[5], &[], 9, vec![vec![5, 0], vec![5, 1], vec![5, 2]]),
             (&[5], &[5, 2, 0], 9, vec![]),
             (&[6], &[], 2, vec![vec![6, 0], vec![6, 1]]),
+            (&[6], &[], 9, vec![vec![6, 0], vec![6, 1], vec![6, 2]]),
             (&[2], &[3], 9, vec![]),
             (&[255], &[], 9, vec![vec![255, 0], vec![255, 1], vec![255, 2]]),
             (&[255, 3], &[], 9, vec![]),
