@@ -7,7 +7,6 @@ use std::sync::Arc;
 use highwater_types::{Error, Result};
 
 use crate::fs::FileSystem;
-use crate::stream::copy_into_file;
 use crate::{StateOpener, StateReader, StoragePath, StreamHandle};
 
 /// Opens the handles of a snapshot: inline bytes, files beside `_metadata`, files by absolute path, and pieces of
@@ -152,7 +151,7 @@ impl StateOpener for SnapshotOpener {
                 return Ok(());
             }
         }
-        copy_into_file(self.open(handle)?, handle, to)
+        self.copy_file(handle, to)
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use highwater_types::{Error, Result};
 
-use crate::fs::error_from_io;
 use crate::StreamHandle;
+use crate::fs::error_from_io;
 
 /// Whom the bytes of a stream belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,13 +58,21 @@ pub trait StateOpener: Send + Sync {
     /// Opens a stream; a missing or short file is a [`Corrupt`](highwater_types::ErrorKind::Corrupt) error that names it.
     fn open(&self, handle: &StreamHandle) -> Result<Box<dyn StateReader>>;
 
-    /// Brings a stream to a new local file, which will not be changed. The default copies it; a store on the same disk
-    /// need not.
+    /// Copies a stream to a new local file.
     ///
     /// # Errors
     /// As [`open`](Self::open); `Storage` if the file cannot be written.
-    fn fetch_file(&self, handle: &StreamHandle, to: &Path) -> Result<()> {
+    fn copy_file(&self, handle: &StreamHandle, to: &Path) -> Result<()> {
         copy_into_file(self.open(handle)?, handle, to)
+    }
+
+    /// Brings a stream to a new local file, which nobody will ever change. The default copies it; a store on the same
+    /// disk need not.
+    ///
+    /// # Errors
+    /// As [`copy_file`](Self::copy_file).
+    fn fetch_file(&self, handle: &StreamHandle, to: &Path) -> Result<()> {
+        self.copy_file(handle, to)
     }
 }
 
@@ -82,7 +90,7 @@ pub(crate) fn copy_into_stream<F: CheckpointStreamFactory + ?Sized>(
 }
 
 /// Copies a stream into a new local file.
-pub(crate) fn copy_into_file(mut stream: Box<dyn StateReader>, handle: &StreamHandle, to: &Path) -> Result<()> {
+fn copy_into_file(mut stream: Box<dyn StateReader>, handle: &StreamHandle, to: &Path) -> Result<()> {
     let mut file = File::create_new(to).map_err(|error| local_error(to, error))?;
     let copied = io::copy(&mut stream, &mut file).map_err(|error| local_error(to, error))?;
     match copied == handle.size() {

@@ -15,7 +15,8 @@ use highwater_checkpoint::{
     CancelToken, FsStreamFactory, IncrementalHandle, KeyedStateHandle, LocalFileSystem, SnapshotOpener, StoragePath,
     StreamHandle,
 };
-use highwater_rocksdb::{RocksDbSettings, RocksDbStoreFactory};
+use highwater_rocksdb::rust_rocksdb::Options;
+use highwater_rocksdb::{RocksDbOptionsFactory, RocksDbSettings, RocksDbStoreFactory};
 use highwater_state::{
     ByteStoreContext, KeyedBackend, ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState,
     ValueStateDescriptor, redistribute_keyed_state,
@@ -274,6 +275,49 @@ fn a_restored_job_shares_with_its_own_checkpoints_only_and_not_after_a_rescale()
     assert!(shared_files(&merged).is_disjoint(&files), "file names of two databases meet");
     world.start(3, &merged, true);
     world.compare();
+}
+
+/// An option that lets RocksDB write on in the files it is opened with.
+#[derive(Debug)]
+struct ReuseManifest;
+
+impl RocksDbOptionsFactory for ReuseManifest {
+    fn name(&self) -> &str {
+        "reuse-manifest"
+    }
+
+    fn database_options(&self, options: &mut Options) {
+        options.set_reuse_manifest_on_open(true);
+    }
+}
+
+/// Databases and checkpoints share tables by hard link: whatever happens in one must not be seen in the other.
+#[test]
+fn a_restored_database_changes_no_file_of_its_checkpoint() {
+    let mut world = World::new(128, 31);
+    let mut settings = world.factory.settings().clone();
+    settings.options_factory = Some(Arc::new(ReuseManifest));
+    world.factory = RocksDbStoreFactory::new(settings).unwrap();
+    world.start(2, &[], true);
+    world.change(2_000, 500);
+    let handles = world.checkpoint();
+    let contents = |world: &World| -> BTreeMap<_, _> {
+        let files = std::fs::read_dir(world.path("shared")).unwrap().map(|entry| entry.unwrap().path());
+        files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    };
+    let before = contents(&world);
+    for parallelism in [2, 1, 3] {
+        world.start(parallelism, &handles, true);
+        world.compare();
+        let (expected, random) = (world.expected.clone(), world.random);
+        world.change(1_000, 500);
+        world.checkpoint_unconfirmed();
+        world.change(1_000, 500);
+        (world.expected, world.random) = (expected, random);
+        world.subtasks.clear();
+        let after = contents(&world);
+        assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use highwater_types::{Error, KeyGroupRange, Result};
 use rust_rocksdb::{IngestExternalFileOptions, Options, ReadOptions};
 
 use super::clip::KeySpace;
+use super::is_table;
 use super::transfer::transfer;
 use super::uploads::Uploads;
 use crate::Layers;
@@ -100,10 +101,14 @@ fn download(sources: &[Source<'_>], opener: &dyn StateOpener, threads: usize) ->
     for source in sources {
         fs::create_dir_all(&source.path).map_err(|error| unusable(&source.path, error))?;
         for (name, stream) in source.files() {
-            files.push((local_path(&source.path, name)?, stream));
+            files.push((name, local_path(&source.path, name)?, stream));
         }
     }
-    let fetch = |(path, stream): &(PathBuf, &StreamHandle)| opener.fetch_file(stream, path);
+    // Tables never change. The others belong to this database alone: an option can make RocksDB write to them.
+    let fetch = |(name, path, stream): &(&str, PathBuf, &StreamHandle)| match is_table(name) {
+        true => opener.fetch_file(stream, path),
+        false => opener.copy_file(stream, path),
+    };
     match transfer(threads, &files, fetch).1 {
         Some(error) => Err(error),
         None => Ok(()),
