@@ -69,12 +69,14 @@ impl IoThread {
     ) -> Result<Self> {
         let (jobs, receiver) = unbounded();
         let (sender, done) = unbounded();
-        let mut state = Io { access, store, locations: BTreeMap::new() };
+        let mut state = Io { access, store, locations: BTreeMap::new(), half_discarded: Vec::new() };
         let run = move || {
             for job in receiver {
                 state.run(job, &sender);
                 attempt.wake();
+                state.discard_again();
             }
+            state.give_up();
         };
         let thread = thread::Builder::new()
             .name("checkpoint-io".to_owned())
@@ -121,6 +123,17 @@ struct Io {
     store: SharedStore,
     /// Checkpoints under way.
     locations: BTreeMap<u64, Box<dyn CheckpointLocation>>,
+    /// Those that could not be removed. Mostly a file came in between, of a subtask that did not know yet; its thread is
+    /// gone before this one ends.
+    half_discarded: Vec<HalfDiscarded>,
+}
+
+/// An aborted checkpoint whose place is still there.
+struct HalfDiscarded {
+    checkpoint: u64,
+    location: Box<dyn CheckpointLocation>,
+    payloads: Vec<Acknowledgement>,
+    error: Error,
 }
 
 impl Io {
@@ -149,7 +162,7 @@ impl Io {
                     }
                 }
             }
-            IoJob::Discard { checkpoint, payloads, extent } => self.discard(checkpoint, &payloads, extent),
+            IoJob::Discard { checkpoint, payloads, extent } => self.discard(checkpoint, payloads, extent),
             IoJob::DiscardState { checkpoint, state } => {
                 lock(&self.store).discard_handles(checkpoint, state.stream_handles());
             }
@@ -172,17 +185,42 @@ impl Io {
         Ok(completed)
     }
 
-    fn discard(&mut self, checkpoint: u64, payloads: &[Acknowledgement], extent: DiscardExtent) {
+    fn discard(&mut self, checkpoint: u64, payloads: Vec<Acknowledgement>, extent: DiscardExtent) {
         // Its place first: as long as there may be metadata in it, the files behind the handles are needed.
         if extent == DiscardExtent::Checkpoint
             && let Some(location) = self.locations.remove(&checkpoint)
             && let Err(error) = location.discard()
         {
-            tracing::warn!(checkpoint, %error, "an aborted checkpoint could not be removed; the next start removes it");
+            self.half_discarded.push(HalfDiscarded { checkpoint, location, payloads, error });
             return;
         }
+        self.discard_handles(checkpoint, &payloads);
+    }
+
+    fn discard_handles(&self, checkpoint: u64, payloads: &[Acknowledgement]) {
         let handles = payloads.iter().flat_map(|payload| payload.stream_handles());
         lock(&self.store).discard_handles(checkpoint, handles);
+    }
+
+    /// Tries once more to remove what could not be removed.
+    fn discard_again(&mut self) {
+        for mut half in std::mem::take(&mut self.half_discarded) {
+            match half.location.discard() {
+                Ok(()) => self.discard_handles(half.checkpoint, &half.payloads),
+                Err(error) => {
+                    half.error = error;
+                    self.half_discarded.push(half);
+                }
+            }
+        }
+    }
+
+    /// Nobody writes any more: what still cannot be removed stays.
+    fn give_up(&mut self) {
+        self.discard_again();
+        for HalfDiscarded { checkpoint, error, .. } in &self.half_discarded {
+            tracing::warn!(checkpoint, %error, "an aborted checkpoint could not be removed; the next start removes it");
+        }
     }
 }
 
@@ -254,8 +292,11 @@ mod tests {
         assert_eq!(files(), 1);
 
         let locations = BTreeMap::from([(1, Box::new(Stuck(location)) as Box<dyn CheckpointLocation>)]);
-        let mut io = Io { access: Arc::clone(&access), store: Arc::new(Mutex::new(store)), locations };
-        io.discard(1, &[Arc::new(metadata)], DiscardExtent::Checkpoint);
+        let store = Arc::new(Mutex::new(store));
+        let mut io = Io { access: Arc::clone(&access), store, locations, half_discarded: Vec::new() };
+        io.discard(1, vec![Arc::new(metadata)], DiscardExtent::Checkpoint);
+        assert_eq!(files(), 1);
+        io.discard_again();
         assert_eq!(files(), 1);
     }
 }
