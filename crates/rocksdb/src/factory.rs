@@ -123,7 +123,7 @@ impl ByteStoreFactory for RocksDbStoreFactory {
             let (layers, directory) = self.prepare(context)?;
             Ok(RocksDbStore::new(Database::open(directory, layers, &[])?, Uploads::new()))
         };
-        Ok(Box::new(open().with("operator", &context.operator)?))
+        Ok(Box::new(open().with("store", &context.operator)?))
     }
 
     fn restore(&self, context: &ByteStoreContext, from: &FileRestore<'_>) -> Result<Box<dyn ByteStore>> {
@@ -132,6 +132,6 @@ impl ByteStoreFactory for RocksDbStoreFactory {
             let (database, uploads) = native::restore(directory, &layers, context, from)?;
             Ok(RocksDbStore::new(database, uploads))
         };
-        Ok(Box::new(restore().with("operator", &context.operator)?))
+        Ok(Box::new(restore().with("store", &context.operator)?))
     }
 }

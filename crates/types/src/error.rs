@@ -99,10 +99,14 @@ impl Error {
         internal => Internal,
     }
 
-    /// Adds a value that matters: which file, operator, state, key group; expected, found.
+    /// Adds a value that matters: which file, operator, state, key group; expected, found. What is there already is not
+    /// said twice.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Display) -> Self {
-        self.0.values.push((name, value.to_string()));
+        let added = (name, value.to_string());
+        if !self.0.values.contains(&added) {
+            self.0.values.push(added);
+        }
         self
     }
 
