@@ -1,7 +1,8 @@
 //! Snapshots and restores of one heap backend on one thread, beside the plainest way to write the same bytes, and what
-//! copy-on-write can hide: the slowest updates while a snapshot runs or right after one was frozen.
+//! copy-on-write can hide: the slowest updates while a snapshot runs or right after one was frozen. Or those of RocksDB.
 //!
-//! `cargo bench -p highwater --bench snapshot [-- MILLIONS...]` (default: 1 5 20)
+//! `cargo bench -p highwater --bench snapshot [-- MILLIONS...]` (default: 1 5 20): the heap.
+//! `cargo bench -p highwater --features rocksdb --bench snapshot -- rocksdb [MILLIONS...]` (default: 10): RocksDB.
 //!
 //! `i64` to `i64`, keys in order, values SplitMix64 (seed 7); between rounds a tenth of the entries is overwritten.
 //! "write" is the asynchronous part into a file without waiting for the disk, which is what Flink does; "durable" the
@@ -10,7 +11,10 @@
 //! (constants, not measured in this run).
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub, reason = "a benchmark may stop")]
 
+#[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -333,6 +337,13 @@ fn hidden_costs() {
 
 fn main() {
     let mut millions: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    if std::env::args().any(|argument| argument == "rocksdb") {
+        #[cfg(feature = "rocksdb")]
+        rocksdb::run(if millions.is_empty() { &[10] } else { &millions });
+        #[cfg(not(feature = "rocksdb"))]
+        eprintln!("RocksDB is a feature: --features rocksdb");
+        return;
+    }
     if millions.is_empty() {
         millions = vec![1, 5, 20];
     }
