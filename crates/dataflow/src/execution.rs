@@ -206,10 +206,20 @@ impl Execution {
         if let Some(driver) = driver {
             driver.finish();
         }
+        self.sweep();
         match (attempt.take_failure(), ending) {
             (Some(failure), _) => Err(self.explain(failure)),
             (None, Some(ending)) => Ok(ending),
             (None, None) => Err(Error::internal("an attempt ended before its end")),
+        }
+    }
+
+    /// Nobody writes any more: removes what was uploaded for acknowledgements that have never arrived.
+    fn sweep(&self) {
+        if let Some(coordination) = &self.coordination
+            && let Err(error) = lock(&coordination.store).sweep()
+        {
+            tracing::warn!(%error, "files that the attempt left may still be there; the next start removes them");
         }
     }
 

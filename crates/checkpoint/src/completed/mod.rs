@@ -194,6 +194,26 @@ impl CompletedCheckpointStore {
         }
     }
 
+    /// Removes what an attempt of this run has left, as [`remove_orphans`](Self::remove_orphans) does for earlier runs,
+    /// and returns how many files and directories are gone. To be called only while nobody writes: an acknowledgement
+    /// that never arrived names files that nobody else knows of.
+    ///
+    /// As long as there is a complete checkpoint on disk that is not kept, because it could not be deleted, nothing is
+    /// removed: it may reference anything.
+    ///
+    /// # Errors
+    /// [`Storage`](highwater_types::ErrorKind::Storage) when the directory cannot be listed.
+    pub fn sweep(&mut self) -> Result<usize> {
+        let Some(job) = self.access.directory().cloned() else { return Ok(0) };
+        let on_disk = job.checkpoints()?;
+        let is_known = |id: u64| self.kept.iter().any(|c| c.id() == id) || self.unreadable.iter().any(|c| c.id == id);
+        if on_disk.iter().any(|entry| entry.complete && !is_known(entry.id)) {
+            return Ok(0);
+        }
+        self.orphans = Orphans::find(&job, &on_disk, &self.unreadable, &self.kept)?;
+        Ok(self.remove_orphans())
+    }
+
     fn delete(&mut self, checkpoints: Vec<Arc<CompletedCheckpoint>>) {
         if let Some(job) = self.access.directory() {
             self.doomed.extend(checkpoints.iter().filter_map(|checkpoint| Doomed::checkpoint(job, checkpoint)));
