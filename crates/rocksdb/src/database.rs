@@ -137,6 +137,15 @@ pub(crate) fn open_still(
     Ok(Db::open_cf_descriptors(&layers.database()?, path, descriptors(layers, families, false)?))
 }
 
+/// Opens a database of which nothing is changed.
+pub(crate) fn open_read_only(
+    layers: &Layers,
+    path: &Path,
+    families: &[String],
+) -> Result<std::result::Result<Db, rust_rocksdb::Error>> {
+    Ok(Db::open_cf_descriptors_read_only(&layers.database()?, path, descriptors(layers, families, false)?, false))
+}
+
 /// The column families of a database with their options. RocksDB's own is always there.
 fn descriptors(layers: &Layers, families: &[String], compacting: bool) -> Result<Vec<ColumnFamilyDescriptor>> {
     let options = |family: &str| -> Result<Options> {

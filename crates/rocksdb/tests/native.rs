@@ -405,7 +405,8 @@ fn damaged_files_are_named() {
             check("cut");
             std::fs::remove_file(path).unwrap();
             check("missing");
-            for at in [0, whole.len() / 2, whole.len() - 2] {
+            let lengths = if name.starts_with("MANIFEST") { record_lengths(&whole) } else { Vec::new() };
+            for at in [0, whole.len() / 2, whole.len() - 2].into_iter().chain(lengths) {
                 let mut flipped = whole.clone();
                 flipped[at] ^= 0x10;
                 std::fs::write(path, &flipped).unwrap();
@@ -417,6 +418,20 @@ fn damaged_files_are_named() {
     }
     world.start(3, &handles, true);
     world.compare();
+}
+
+/// Where the high bytes of the lengths of a manifest's records are. A record that seems to be longer than the file is
+/// taken for one that was cut short by a crash: once, RocksDB stopped there without a word, and the tables that came
+/// later were gone.
+fn record_lengths(manifest: &[u8]) -> Vec<usize> {
+    const HEADER: usize = 7;
+    let (mut found, mut at) = (Vec::new(), 0);
+    while at + HEADER <= manifest.len() {
+        found.push(at + 5);
+        at += HEADER + usize::from(u16::from_le_bytes([manifest[at + 4], manifest[at + 5]]));
+    }
+    assert_eq!(at, manifest.len(), "a manifest of one block");
+    found
 }
 
 #[test]

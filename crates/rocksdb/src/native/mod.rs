@@ -2,6 +2,7 @@
 //! them, at any parallelism.
 
 mod clip;
+mod manifest;
 mod restore;
 mod snapshot;
 mod transfer;

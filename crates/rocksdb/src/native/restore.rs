@@ -4,6 +4,7 @@
 //! the files of the others are taken over as they are: key groups of different snapshots never overlap. Last, whatever
 //! belongs to other subtasks is cut off. No entry is read or written one by one.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +16,11 @@ use rust_rocksdb::{IngestExternalFileOptions, Options, ReadOptions};
 
 use super::clip::KeySpace;
 use super::is_table;
+use super::manifest;
 use super::transfer::transfer;
 use super::uploads::Uploads;
 use crate::Layers;
-use crate::database::{Database, Db, open_still};
+use crate::database::{Database, Db, open_read_only, open_still};
 use crate::directories::InstanceDirectory;
 use crate::error::{failed, is_of_the_machine};
 
@@ -53,10 +55,9 @@ pub(crate) fn restore(
     };
     let database = match base {
         Some(base) => {
+            base.check(layers, &families)?;
             let opened = Database::try_open(directory, layers.clone(), &families)?;
-            let database = opened.map_err(|cause| base.damaged(cause))?;
-            base.verify(database.db())?;
-            database
+            opened.map_err(|cause| base.damaged(cause))?
         }
         None => Database::open(directory, layers.clone(), &families)?,
     };
@@ -129,9 +130,22 @@ impl Source<'_> {
         self.handle.shared.iter().chain(&self.handle.private).map(|(name, stream)| (name.as_str(), stream))
     }
 
-    /// The column families of the database.
+    /// The column families of the database, whose manifest is looked at first.
     fn families(&self) -> Result<Vec<String>> {
+        for (name, _) in self.files().filter(|(name, _)| name.starts_with("MANIFEST-")) {
+            let path = local_path(&self.path, name)?;
+            let bytes = fs::read(&path).map_err(|error| unusable(&path, error))?;
+            if !manifest::is_complete(&bytes) {
+                return Err(self.not_whole().with("found", self.place_of(name)));
+            }
+        }
         Db::list_cf(&Options::default(), &self.path).map_err(|cause| self.damaged(cause))
+    }
+
+    /// Looks whether the database is whole, before it begins to change.
+    fn check(&self, layers: &Layers, families: &[String]) -> Result<()> {
+        let db = open_read_only(layers, &self.path, families)?.map_err(|cause| self.damaged(cause))?;
+        self.verify(&db)
     }
 
     /// Reads all files once: what is damaged must show now, and not when a record meets it.
@@ -140,9 +154,20 @@ impl Source<'_> {
     /// that number, and here, unlike in an open database, RocksDB knows no other: their indexes would be taken for one
     /// another, and sound files for damaged ones.
     fn verify(&self, db: &Db) -> Result<()> {
+        self.verify_tables(db)?;
         let mut reads = ReadOptions::default();
         reads.fill_cache(false);
         db.verify_checksum_opt(&reads).map_err(|cause| self.damaged(cause))
+    }
+
+    /// Whether the database knows all tables of the snapshot: those that it has not heard of it would delete.
+    fn verify_tables(&self, db: &Db) -> Result<()> {
+        let live = db.live_files().map_err(|cause| self.damaged(cause))?;
+        let live: HashSet<&str> = live.iter().map(|file| file.name.trim_start_matches('/')).collect();
+        match self.handle.shared.iter().find(|(name, _)| is_table(name) && !live.contains(name.as_str())) {
+            Some((name, _)) => Err(self.not_whole().with("found", format_args!("no {name} in the manifest"))),
+            None => Ok(()),
+        }
     }
 
     /// Adds the files of this snapshot to a database that has nothing of its key groups.
@@ -180,7 +205,7 @@ impl Source<'_> {
     /// should be.
     #[cold]
     fn damaged(&self, cause: rust_rocksdb::Error) -> Error {
-        match is_of_the_machine(&cause) || !self.path.is_dir() {
+        match is_of_the_machine(&cause) {
             true => failed("open a snapshot", &self.path, cause),
             false => self.not_whole().with("found", self.name_of(&cause)).because(cause),
         }
@@ -196,13 +221,19 @@ impl Source<'_> {
     /// The place in the checkpoint of the file that an error names.
     fn name_of(&self, cause: &rust_rocksdb::Error) -> String {
         let text: &str = cause.as_ref();
-        let named = self.files().find(|(name, _)| text.contains(*name));
-        match named {
+        match self.files().find(|(name, _)| text.contains(*name)) {
+            Some((name, _)) => self.place_of(name),
+            None => "no file in particular".to_owned(),
+        }
+    }
+
+    /// The place of a file in the checkpoint.
+    fn place_of(&self, file: &str) -> String {
+        match self.files().find(|(name, _)| *name == file) {
             Some((name, StreamHandle::File { path, .. } | StreamHandle::RelativeFile { path, .. })) => {
                 format!("{name}, stored as {path}")
             }
-            Some((name, _)) => format!("{name}, stored within the metadata"),
-            None => "no file in particular".to_owned(),
+            _ => format!("{file}, stored within the metadata"),
         }
     }
 }
