@@ -13,6 +13,8 @@ use crate::keyed::{MapOps, Namespace, StateValue};
 const PAGE_ENTRIES: usize = 128;
 /// A page ends behind this many bytes of keys and values, however few entries they are.
 const PAGE_BYTES: usize = 1 << 20;
+/// Bytes that a page has room for from the start.
+const PAGE_START: usize = 1 << 10;
 
 /// Map values come behind a flag that tells whether they are null: `01` alone for null, `00` before any other. For an
 /// `Option` the flag is where `None` goes; for other types a null, written by a Java job, is an error.
@@ -43,25 +45,28 @@ impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> ByteMapState<K, N, UK
 
     /// Gathers the entries of the current key and namespace page by page. The store is not borrowed while `visit` runs,
     /// which may use other states, and write to this one through the batch: it is applied at the end of each page.
-    fn for_each_page(&self, visit: &mut dyn FnMut(&Page, &mut WriteBatch) -> Result<()>) -> Result<()> {
+    fn for_each_page(&self, visit: &mut dyn FnMut(&Page<'_>, &mut WriteBatch) -> Result<()>) -> Result<()> {
         let access = self.column.access()?;
         let _same_key = self.column.shared.context.current()?;
-        let (mut page, mut batch) = (Page::default(), WriteBatch::new());
-        let mut from = access.key.clone();
-        while page.fill(&self.column, access.scope(), &mut from)? {
+        let (mut page, mut batch) = (Page::new(access.scope()), WriteBatch::new());
+        loop {
+            page.fill(&self.column)?;
             visit(&page, &mut batch)?;
             if !batch.is_empty() {
                 self.column.write(|store, _| store.write(&batch))?;
                 batch.clear();
             }
+            // Most maps have one page: they cost one scan.
+            if !page.is_full() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
-    fn decode(&self, page: &Page, visit: &mut dyn FnMut(&[u8], &[u8], UK, UV) -> Result<()>) -> Result<()> {
+    fn decode(&self, page: &Page<'_>, visit: &mut dyn FnMut(&[u8], &[u8], UK, UV) -> Result<()>) -> Result<()> {
         page.iter()
             .try_for_each(|(key, value)| {
-                let map_key = decode(key.get(page.scope..).unwrap_or_default(), &*self.key)?;
+                let map_key = decode(key.get(page.scope.len()..).unwrap_or_default(), &*self.key)?;
                 visit(key, value, map_key, decode_flagged(value, &*self.value)?)
             })
             .with("state", self.column.name())
@@ -69,40 +74,40 @@ impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> ByteMapState<K, N, UK
 }
 
 /// Some entries of a map in serialized form.
-#[derive(Default)]
-struct Page {
+struct Page<'a> {
     bytes: Vec<u8>,
     /// Lengths of key and value.
     entries: Vec<(usize, usize)>,
-    /// Length of the key without map key.
-    scope: usize,
+    /// The key without map key.
+    scope: &'a [u8],
 }
 
-impl Page {
-    /// Gathers the next entries that begin with `scope` and are not below `from`, and moves `from` behind them. False if
-    /// there is none.
-    fn fill<K: Key, N: Namespace>(
-        &mut self,
-        column: &StateColumn<K, N>,
-        scope: &[u8],
-        from: &mut Vec<u8>,
-    ) -> Result<bool> {
+impl<'a> Page<'a> {
+    fn new(scope: &'a [u8]) -> Self {
+        Self { bytes: Vec::with_capacity(PAGE_START), entries: Vec::with_capacity(PAGE_START / 64), scope }
+    }
+
+    /// Gathers the entries behind those of the page before, of the beginning for the first.
+    fn fill<K: Key, N: Namespace>(&mut self, column: &StateColumn<K, N>) -> Result<()> {
+        let from = self.behind();
         self.bytes.clear();
         self.entries.clear();
-        self.scope = scope.len();
-        column.scan(scope, from, &mut |key, value| {
+        column.scan(self.scope, &from, &mut |key, value| {
             self.bytes.extend_from_slice(key);
             self.bytes.extend_from_slice(value);
             self.entries.push((key.len(), value.len()));
-            let full = self.entries.len() >= PAGE_ENTRIES || self.bytes.len() >= PAGE_BYTES;
-            Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
-        if let Some((last, _)) = self.iter().last() {
-            from.clear();
-            from.extend_from_slice(last);
-            from.push(0);
-        }
-        Ok(!self.entries.is_empty())
+            Ok(if self.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })
+    }
+
+    /// Whether there may be entries behind this page.
+    fn is_full(&self) -> bool {
+        self.entries.len() >= PAGE_ENTRIES || self.bytes.len() >= PAGE_BYTES
+    }
+
+    /// The first key that can be behind this page.
+    fn behind(&self) -> Vec<u8> {
+        self.iter().last().map_or_else(Vec::new, |(last, _)| [last, &[0]].concat())
     }
 
     fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
