@@ -10,7 +10,7 @@ use highwater_backends::{HashMapStateBackend, MemoryStateBackend, RestartStrateg
 use highwater_checkpoint::{
     CancelToken, CheckpointLocation, CheckpointStorage, CheckpointStorageAccess, CheckpointStream,
     CheckpointStreamFactory, FileSystemCheckpointStorage, JobId, JobManagerCheckpointStorage, ResolvedSnapshot,
-    StateScope, StreamHandle, StoragePath,
+    StateScope, StoragePath, StreamHandle,
 };
 use highwater_dataflow::{Collector, ExecutionConfig, Job, JobHandle, JobOutcome};
 use highwater_state::ValueStateDescriptor;

@@ -146,14 +146,14 @@ pub mod checkpoint {
 
 /// What state stands on: byte stores, snapshots and the canonical stream they are written in, redistribution.
 pub mod state {
-    #[cfg(feature = "conformance")]
-    pub use highwater_state::{conformance, conformance_suite};
     pub use highwater_state::{
         ByteStore, ByteStoreContext, ByteStoreFactory, CanonicalReader, CanonicalWriter, ColumnId, FileRestore,
         FrozenBytes, FrozenFiles, KeyGroupBlock, KeyedHeader, KeyedKind, KeyedSnapshot, LIST_DELIMITER, NativeFiles,
         OperatorSnapshot, ReferenceStore, ReferenceStoreFactory, Run, RunEntries, StateKind, StateMeta, VisitEntry,
         Write, WriteBatch, redistribute_keyed_state, redistribute_operator_state,
     };
+    #[cfg(feature = "conformance")]
+    pub use highwater_state::{conformance, conformance_suite};
 }
 
 /// RocksDB as a byte store: its options one by one, its memory, its metrics, and the factory of a program's own options.

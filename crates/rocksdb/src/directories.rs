@@ -56,7 +56,7 @@ impl LocalDirectories {
     /// after it.
     pub(crate) fn create(&self, job: &str, operator: &str) -> Result<InstanceDirectory> {
         let mut failure = None;
-        for parent in self.from_next() {
+        for parent in self.in_turn() {
             match InstanceDirectory::create(parent, job, operator) {
                 Ok(directory) => return Ok(directory),
                 Err(error) => {
@@ -69,7 +69,7 @@ impl LocalDirectories {
     }
 
     /// All directories, beginning with the next one.
-    fn from_next(&self) -> impl Iterator<Item = &Path> {
+    fn in_turn(&self) -> impl Iterator<Item = &Path> {
         let all = self.usable.len();
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % all.max(1);
         self.usable.iter().cycle().skip(turn).take(all).map(PathBuf::as_path)
@@ -249,7 +249,7 @@ mod tests {
         let (file, new) = (scratch.path().join("file"), scratch.path().join("a/b/c"));
         fs::write(&file, b"not a directory").unwrap();
         let chosen = LocalDirectories::probe(&[file, new.clone()]).unwrap();
-        assert_eq!(chosen.from_next().collect::<Vec<_>>(), [new.as_path()]);
+        assert_eq!(chosen.in_turn().collect::<Vec<_>>(), [new.as_path()]);
         assert_eq!(names(&new), [] as [String; 0], "a probe leaves nothing");
     }
 
@@ -273,7 +273,7 @@ mod tests {
         let mut starts = BTreeMap::new();
         for _ in 0..100 {
             let chosen = LocalDirectories::probe(&all).unwrap();
-            let turns: Vec<_> = (0..7).map(|_| chosen.from_next().next().unwrap().to_owned()).collect();
+            let turns: Vec<_> = (0..7).map(|_| chosen.in_turn().next().unwrap().to_owned()).collect();
             let start = all.iter().position(|directory| *directory == turns[0]).unwrap();
             let expected: Vec<_> = all.iter().cycle().skip(start).take(7).cloned().collect();
             assert_eq!(turns, expected);
