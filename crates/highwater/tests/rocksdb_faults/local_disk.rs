@@ -161,15 +161,14 @@ fn a_local_disk_that_becomes_read_only_fails_the_attempt() {
     let databases = place.path("databases");
     let Some(_disk) = Mount::new(&databases, "size=64m") else { return };
     let failure = Mutex::new(String::new());
-    let mount = |arguments: &[&str]| {
-        let outcome = Command::new("mount").args(arguments).arg(&databases).output().unwrap();
-        assert!(outcome.status.success(), "{outcome:?}");
-    };
+    let mount =
+        |arguments: &[&str]| Command::new("mount").args(arguments).arg(&databases).output().unwrap().status.success();
     let (result, _) = harmed(&place, place.config().restart_strategy(&patient()), |handle| {
         // Files that are open for writing keep a mount as it is; a second mount over it does not know of them.
-        mount(&["--bind", databases.to_str().unwrap()]);
+        assert!(mount(&["--bind", databases.to_str().unwrap()]));
         let over = Mount(&databases);
-        mount(&["-o", "remount,bind,ro"]);
+        // Not while a new file is being written.
+        wait_until(|| mount(&["-o", "remount,bind,ro"]));
         wait_for_failure(handle);
         *failure.lock().unwrap() = handle.progress().last_failure.unwrap();
         drop(over);
