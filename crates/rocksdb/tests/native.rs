@@ -420,6 +420,42 @@ fn damaged_files_are_named() {
     world.compare();
 }
 
+/// The properties of a table have no checksum that RocksDB looks at. Whatever else is flipped is found.
+#[test]
+fn a_flipped_bit_in_a_table_is_found_or_changes_nothing() {
+    let mut world = World::new(128, 37);
+    world.start(1, &[], true);
+    world.change(60, 20);
+    let handles = world.checkpoint();
+    world.subtasks.clear();
+    let (mut found, mut harmless) = (0, 0);
+    for path in shared_files(&handles) {
+        let path = path.trim_start_matches("file:");
+        let whole = std::fs::read(path).unwrap();
+        for at in (0..whole.len()).step_by(whole.len() / 50) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            std::fs::remove_file(path).unwrap();
+            std::fs::write(path, &flipped).unwrap();
+            match world.try_start(1, &handles, true) {
+                Ok(subtasks) => {
+                    world.subtasks = subtasks;
+                    world.compare();
+                    world.subtasks.clear();
+                    harmless += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}: {error}");
+                    found += 1;
+                }
+            }
+        }
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(path, &whole).unwrap();
+    }
+    assert!(found > harmless, "{found} found, {harmless} harmless");
+}
+
 /// Where the high bytes of the lengths of a manifest's records are. A record that seems to be longer than the file is
 /// taken for one that was cut short by a crash: once, RocksDB stopped there without a word, and the tables that came
 /// later were gone.

@@ -28,9 +28,14 @@ fn retained(place: &Place) -> Vec<(String, Vec<(String, PathBuf)>)> {
 
 fn flip(file: &Path) {
     let mut bytes = fs::read(file).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
+    flip_bit(&mut bytes);
     replace(file, &bytes);
+}
+
+/// Near the front, where tables have their entries.
+fn flip_bit(bytes: &mut [u8]) {
+    let at = bytes.len() / 8;
+    bytes[at] ^= 0x10;
 }
 
 /// What crashed runs leave: a checkpoint that was being written, a file that nobody names, a database.
@@ -188,7 +193,7 @@ fn damage_to_a_file_within_the_metadata_is_named() {
     place.run_to_end(&place.config());
 }
 
-/// Flips a bit in the middle of the inline files of this name.
+/// Flips a bit of the inline files of this name.
 fn flip_inline(metadata: &mut CheckpointMetadata, name: &str) {
     for subtask in metadata.operators.iter_mut().flat_map(|operator| operator.subtasks.values_mut()) {
         let Subtask::State(state) = subtask else { continue };
@@ -196,8 +201,7 @@ fn flip_inline(metadata: &mut CheckpointMetadata, name: &str) {
         for (of, stream) in handle.shared.iter_mut().chain(&mut handle.private) {
             if let (true, StreamHandle::Inline { bytes, .. }) = (of == name, stream) {
                 let mut flipped = bytes.to_vec();
-                let middle = flipped.len() / 2;
-                flipped[middle] ^= 0x10;
+                flip_bit(&mut flipped);
                 *bytes = flipped.into();
             }
         }

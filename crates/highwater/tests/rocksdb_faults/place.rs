@@ -7,9 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use highwater::checkpoint::{
     CheckpointMetadata, CheckpointStorage, CompletedCheckpointStore, FileSystemCheckpointStorage, IncrementalHandle,
-    JobId, KeyedStateHandle, StoragePath,
+    JobId, KeyedStateHandle, StoragePath, StreamHandle,
 };
-use highwater::{Configuration, ExecutionConfig, Job, JobHandle, JobOutcome, JobResult, RestartStrategy, Result};
+use highwater::{
+    Configuration, ExecutionConfig, Job, JobHandle, JobOutcome, JobResult, JobStatus, RestartStrategy, Result,
+};
 use tempfile::TempDir;
 
 use crate::support::{CommitSink, count, numbers, occurrences};
@@ -79,15 +81,40 @@ impl Place {
         })
     }
 
+    /// Shared files that no complete checkpoint names at this moment.
+    pub(crate) fn unreferenced(&self) -> BTreeSet<PathBuf> {
+        let mut files = self.shared();
+        let metadata = listing(&self.job_directory()).into_keys().filter(|path| path.ends_with("_metadata"));
+        // A checkpoint may go meanwhile.
+        for snapshot in metadata.filter_map(|path| CheckpointMetadata::read(&fs::read(path).ok()?).ok()) {
+            for handle in incremental(&snapshot) {
+                for (_, stream) in handle.shared.iter().chain(&handle.private) {
+                    if let StreamHandle::File { path, .. } = stream {
+                        files.remove(Path::new(path.trim_start_matches("file:")));
+                    }
+                }
+            }
+        }
+        files
+    }
+
+    /// Waits until a running job has so many checkpoints, and until every file that no checkpoint names now is gone or
+    /// named: nothing is left for the end of the attempt. Then stops the job, which has time for it.
+    pub(crate) fn stop_when_tidy(&self, handle: &JobHandle, checkpoints: u64) {
+        wait_until(|| handle.progress().completed_checkpoints >= checkpoints);
+        let files = self.unreferenced();
+        let is_running = || handle.progress().status == JobStatus::Running;
+        wait_until(|| !is_running() || files.is_disjoint(&self.unreferenced()));
+        assert!(is_running(), "files were left in the shared directory: {files:?}");
+        handle.stop();
+    }
+
     /// Runs until there are so many new checkpoints, and stops with one more.
     pub(crate) fn run_and_stop(&self, config: ExecutionConfig, checkpoints: u64) -> JobResult {
         let handle = JobHandle::new();
         let result = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                wait_until(|| handle.progress().completed_checkpoints >= checkpoints);
-                handle.stop();
-            });
-            self.job(Some(20_000.0)).execute(&config.handle(&handle))
+            scope.spawn(|| self.stop_when_tidy(&handle, checkpoints));
+            self.job(Some(5_000.0)).execute(&config.handle(&handle))
         });
         let result = result.unwrap();
         assert_eq!(result.outcome, JobOutcome::Stopped);
@@ -154,7 +181,8 @@ pub(crate) fn listing(directory: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> 
     let Ok(entries) = fs::read_dir(directory) else { return found };
     for entry in entries {
         let entry = entry.unwrap();
-        let metadata = entry.metadata().unwrap();
+        // Of a running job it may be gone.
+        let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_dir() {
             found.extend(listing(&entry.path()));
         } else if entry.file_name() != ".lock" {

@@ -221,7 +221,10 @@ impl Source<'_> {
     /// The place in the checkpoint of the file that an error names.
     fn name_of(&self, cause: &rust_rocksdb::Error) -> String {
         let text: &str = cause.as_ref();
-        match self.files().find(|(name, _)| text.contains(*name)) {
+        let named = |(name, _): &(&str, _)| text.contains(*name);
+        match self.files().filter(|(name, _)| is_table(name)).find(named).or_else(|| self.files().find(named)) {
+            // RocksDB blames it for tables that it could not open, too.
+            Some((name, _)) if name.starts_with("MANIFEST-") => format!("{}, or a table in it", self.place_of(name)),
             Some((name, _)) => self.place_of(name),
             None => "no file in particular".to_owned(),
         }
