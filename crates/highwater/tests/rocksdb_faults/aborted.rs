@@ -173,7 +173,7 @@ impl SinkWriter<Counted> for UnsteadyWriter {
     fn prepare(&mut self, checkpoint: u64) -> Result<()> {
         self.checkpoint = checkpoint;
         self.writer.prepare(checkpoint)?;
-        match checkpoint % 2 == 0 && !self.of.in_background {
+        match checkpoint.is_multiple_of(2) && !self.of.in_background {
             true => self.of.fail(),
             false => Ok(()),
         }
@@ -181,7 +181,7 @@ impl SinkWriter<Counted> for UnsteadyWriter {
 
     fn durability(&mut self) -> Option<Durability> {
         let of = self.of.clone();
-        let is_due = self.checkpoint % 2 == 0 && of.in_background;
+        let is_due = self.checkpoint.is_multiple_of(2) && of.in_background;
         is_due.then(|| -> Durability { Box::new(move || of.fail()) })
     }
 
@@ -267,8 +267,8 @@ fn with_two_checkpoints_at_once_no_file_is_lost_and_none_is_left() {
             move |checkpoint: u64, number: u64| {
                 let fate = mixed(seed ^ (round << 48) ^ (checkpoint << 24));
                 match mixed(fate ^ (number << 1) ^ salt) % 40 {
-                    0 if fate % 3 == 0 => return Err(Error::storage("injected: the storage does not answer")),
-                    1 if fate % 3 == 0 => thread::sleep(Duration::from_millis(200)),
+                    0 if fate.is_multiple_of(3) => return Err(Error::storage("injected: the storage does not answer")),
+                    1 if fate.is_multiple_of(3) => thread::sleep(Duration::from_millis(200)),
                     2..10 => thread::sleep(Duration::from_millis(mixed(number) % 12)),
                     _ => {}
                 }

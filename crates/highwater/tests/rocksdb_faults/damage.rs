@@ -146,7 +146,7 @@ fn a_damaged_file_of_the_newest_checkpoint_ends_the_job_and_names_the_older_one(
         one != other && one.metadata().unwrap().len() == other.metadata().unwrap().len()
     };
     let pairs = tables.iter().flat_map(|one| tables.iter().map(move |other| (one, other)));
-    let pair = pairs.into_iter().find(|(one, other)| same_length(&one, &other));
+    let pair = pairs.into_iter().find(|(one, other)| same_length(one, other));
     if let Some((one, other)) = pair {
         let (first, second) = (fs::read(&one.1).unwrap(), fs::read(&other.1).unwrap());
         replace(&one.1, &second);
