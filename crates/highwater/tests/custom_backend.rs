@@ -8,6 +8,7 @@ mod support;
 
 use std::ops::ControlFlow;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use fjall_store::{FjallStateBackend, FjallStoreFactory};
 use highwater::state::conformance::Subject;
@@ -67,7 +68,12 @@ fn views_stay_as_they_are_while_files_are_written_and_merged() {
             views.swap_remove(usize::from(version) / 3);
         }
     }
-    assert!(store.approximate_size(column).unwrap() > 0, "nothing was written to files");
+    // Files are written in the background, behind a sync: on a busy disk that takes its time.
+    let limit = Instant::now() + Duration::from_secs(30);
+    while store.approximate_size(column).unwrap() == 0 {
+        assert!(Instant::now() < limit, "nothing was written to files");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     drop(store);
     for (version, view) in &views {
         let mut keys = 0..500_u16;
