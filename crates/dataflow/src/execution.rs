@@ -16,11 +16,13 @@ use crate::progress::{JobStatus, RestoredFrom};
 use crate::restart::{Restarts, can_heal, random};
 use crate::restore::{check_snapshot, choose_max_parallelism};
 use crate::runtime::attempt::{Attempt, catch, lock};
-use crate::runtime::driver::{Driver, SharedCoordinator};
+use crate::runtime::bridge::Outgoing;
+use crate::runtime::control::{Hub, Link, Port, Waker, Workers, connect};
+use crate::runtime::driver::{Driver, DriverThread, SharedCoordinator};
 use crate::runtime::io::{IoThread, SharedStore};
 use crate::runtime::message::{Ending, Opening, Restore};
 use crate::runtime::pool::{OpenStreams, SnapshotPool};
-use crate::runtime::worker::{WorkerSetup, run};
+use crate::runtime::worker::{Elsewhere, WorkerSetup, run};
 use crate::{ExecutionConfig, Job, JobHandle, JobOutcome};
 
 /// Threads that write snapshots.
@@ -168,9 +170,16 @@ impl Execution {
             progress.status = JobStatus::Starting;
             progress.attempt = number;
         });
+        let (hub, elsewhere, links) = self.control_plane();
         let driver = match &self.coordination {
-            Some(coordination) => Some(self.driver(coordination, &attempt)?),
-            None => None,
+            Some(coordination) => Some(self.driver(coordination, &attempt, hub)?),
+            None => {
+                // What its workers report goes to process 0.
+                if let Some(elsewhere) = &elsewhere {
+                    *lock(&elsewhere.outgoing) = Some(Outgoing::Reports(hub));
+                }
+                None
+            }
         };
         let pool = SnapshotPool::start(SNAPSHOT_THREADS, &self.streams(), &attempt)?;
         let jobs = pool.sender().ok_or_else(|| Error::internal("the pool of threads is closed"))?;
@@ -187,11 +196,12 @@ impl Execution {
             counters: self.handle.counters(),
             jobs,
             first_worker: self.resolved.process * self.resolved.workers,
-            driver: Mutex::new(driver),
-            is_cluster: self.is_cluster(),
+            links,
+            elsewhere,
             ending: Mutex::new(None),
         });
         self.handle.attach(Some(&attempt));
+        let driver = driver.map(Driver::start).transpose()?;
         // Timely's communication threads panic where they cannot go on.
         let started = catch(|| self.start_workers(&setup));
         self.handle.attach(None);
@@ -200,11 +210,12 @@ impl Execution {
         }
         // The asynchronous parts that are left see the cancelled attempt, or are of no use to anybody.
         attempt.cancel();
-        let (driver, ending) = (lock(&setup.driver).take(), lock(&setup.ending).take());
+        let ending = lock(&setup.ending).take();
         drop(setup);
         drop(pool);
-        if let Some(driver) = driver {
-            driver.finish();
+        match driver.map(DriverThread::join).transpose() {
+            Ok(driver) => driver.into_iter().for_each(Driver::finish),
+            Err(error) => attempt.fail(error),
         }
         self.sweep();
         match (attempt.take_failure(), ending) {
@@ -212,6 +223,18 @@ impl Execution {
             (None, Some(ending)) => Ok(ending),
             (None, None) => Err(Error::internal("an attempt ended before its end")),
         }
+    }
+
+    /// The ends of the control plane in this process, and what connects it with that of other processes.
+    fn control_plane(&self) -> (Hub, Option<Elsewhere>, Vec<Link>) {
+        let local = self.resolved.workers as u32;
+        let workers = Workers { first: self.resolved.process as u32 * local, local, all: self.resolved.parallelism };
+        let waker = Waker::default();
+        let (remote, outgoing) = Port::new(&waker);
+        let (hub, reports, links) = connect(workers, self.is_cluster().then_some(remote));
+        let orders = hub.orders().clone();
+        let elsewhere = Elsewhere { outgoing: Mutex::new(Some(Outgoing::Orders(outgoing))), waker, reports, orders };
+        (hub, self.is_cluster().then_some(elsewhere), links)
     }
 
     /// Nobody writes any more: removes what was uploaded for acknowledgements that have never arrived.
@@ -262,7 +285,7 @@ impl Execution {
         })
     }
 
-    fn driver(&self, coordination: &Coordination, attempt: &Arc<Attempt>) -> Result<Driver> {
+    fn driver(&self, coordination: &Coordination, attempt: &Arc<Attempt>, hub: Hub) -> Result<Driver> {
         let snapshot = coordination.snapshot()?;
         if let Some(snapshot) = &snapshot {
             let metadata = CheckpointMetadata::read(&snapshot.restore.metadata)?;
@@ -285,7 +308,7 @@ impl Execution {
             self.origin,
             self.resolved.parallelism,
             opening,
-            io,
+            (hub, io),
             self.handle.clone(),
         ))
     }

@@ -11,8 +11,7 @@
 //!
 //! # How a checkpoint is taken
 //!
-//! The coordinator, on worker 0, announces checkpoint *n* over a dataflow of its own. Each source notes its position and
-//! sends all further records with the next *epoch*. The barrier is timely's frontier: when it has reached the next epoch
+//! The coordinator, on a thread of its own, announces checkpoint *n*. Each source notes its position and sends all further records with the next *epoch*. The barrier is timely's frontier: when it has reached the next epoch
 //! at the input of an operator, everything before the checkpoint has come, and the operator freezes its state; records
 //! of the next epoch have waited. A background thread writes the frozen state while the operator goes on. When all
 //! workers have acknowledged, the metadata is written, and the sinks commit.

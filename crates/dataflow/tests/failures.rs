@@ -5,6 +5,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use highwater_backends::{HashMapStateBackend, MemoryStateBackend, RestartStrategy, StateBackend};
 use highwater_checkpoint::{
@@ -243,6 +244,34 @@ fn a_failure_that_stays_ends_the_job_with_its_cause() {
     assert_eq!(handle.progress().attempt, 4, "three restarts");
     let error = job.execute(&ExecutionConfig::new().restart_strategy(&RestartStrategy::None)).unwrap_err();
     assert_eq!(error.message(), "injected for good");
+}
+
+/// The coordinator once ran in the loop of the first worker: a function that held it up there stopped the clock of all
+/// checkpoints.
+#[test]
+fn a_checkpoint_expires_while_a_function_on_the_first_worker_waits() {
+    let handle = JobHandle::new();
+    let expired = Arc::new(AtomicBool::new(false));
+    let (handle_of_job, expired_of_job) = (handle.clone(), Arc::clone(&expired));
+    let job = Job::new("waiting", move |env| {
+        let (handle, expired) = (handle_of_job.clone(), Arc::clone(&expired_of_job));
+        env.source("numbers", numbers(1_000, 100, None)).key_by(|key: &i64| *key).process("wait", move |open| {
+            let (handle, expired, subtask) = (handle.clone(), Arc::clone(&expired), open.subtask());
+            Ok(move |_: &i64, _: i64, _: &mut Collector<i64>| {
+                let deadline = Instant::now() + Duration::from_secs(60);
+                while subtask == 0 && !expired.load(Ordering::SeqCst) && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_millis(1));
+                    expired.store(handle.progress().failed_checkpoints > 0, Ordering::SeqCst);
+                }
+                Ok(())
+            })
+        });
+        Ok(())
+    });
+    let short = [("execution.checkpointing.timeout", "50 ms")].into_iter().collect();
+    let config = config().configuration(&short).workers(2).tolerable_checkpoint_failures(1_000_000).handle(&handle);
+    assert_eq!(job.execute(&config).unwrap().outcome, JobOutcome::Finished);
+    assert!(expired.load(Ordering::SeqCst), "no checkpoint was given up while the function waited");
 }
 
 /// Counts those that are alive.

@@ -1,15 +1,17 @@
-//! The coordinator on worker 0: feeds the protocol with what happens, and carries out what it decides.
+//! The coordinator, on a thread of its own: feeds the protocol with what happens, and carries out what it decides. No
+//! function of the user ever runs here, so none delays a checkpoint, its end, or the end of the attempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use highwater_checkpoint::{AttemptStart, CheckpointKind, CheckpointMetadata, Command, Coordinator, Event};
 use highwater_types::{Error, Result};
 
-use super::attempt::{Attempt, lock};
+use super::attempt::{Attempt, catch, lock, panicked};
+use super::control::{Hub, Orders};
 use super::io::{Acknowledgement, IoDone, IoJob, IoThread, Written};
-use super::link::Link;
 use super::message::{Ending, Opening, Order, Report};
 use crate::progress::{CheckpointStatistics, JobHandle, JobStatus};
 
@@ -24,10 +26,10 @@ pub(crate) struct Driver {
     origin: Instant,
     workers: u32,
     opening: Opening,
+    hub: Hub,
     io: IoThread,
     handle: JobHandle,
 
-    is_opened: bool,
     ready: BTreeSet<u32>,
     finished: BTreeSet<u32>,
     committed: BTreeSet<u32>,
@@ -46,7 +48,7 @@ impl Driver {
         origin: Instant,
         workers: u32,
         opening: Opening,
-        io: IoThread,
+        (hub, io): (Hub, IoThread),
         handle: JobHandle,
     ) -> Self {
         Self {
@@ -55,9 +57,9 @@ impl Driver {
             origin,
             workers,
             opening,
+            hub,
             io,
             handle,
-            is_opened: false,
             ready: BTreeSet::new(),
             finished: BTreeSet::new(),
             committed: BTreeSet::new(),
@@ -68,25 +70,55 @@ impl Driver {
         }
     }
 
-    /// Does what is to do now. Returns how long it can wait.
-    pub(crate) fn step(&mut self, link: &Link) -> Option<Duration> {
-        if !self.is_opened {
-            self.is_opened = true;
-            link.order(&Order::Open(self.opening.clone()));
+    /// Runs until the attempt is cancelled.
+    pub(crate) fn start(self) -> Result<DriverThread> {
+        let thread = thread::Builder::new()
+            .name("coordinator".to_owned())
+            .spawn(move || self.run())
+            .map_err(|error| Error::storage("the thread of the coordinator could not be started").because(error))?;
+        Ok(DriverThread(thread))
+    }
+
+    fn run(mut self) -> Self {
+        self.hub.register();
+        self.attempt.register_sleeper();
+        self.orders().broadcast(&Order::Open(self.opening.clone()));
+        while !self.attempt.is_cancelled() {
+            match catch(|| Ok(self.step())) {
+                Ok(Some(pause)) => thread::park_timeout(pause),
+                Ok(None) => thread::park(),
+                Err(error) => self.attempt.fail(error),
+            }
         }
-        for report in link.take_reports() {
-            if let Err(error) = self.receive(report, link) {
+        if let Some(reason) = self.attempt.failure_text() {
+            self.orders().broadcast(&Order::Leave { reason });
+        }
+        self
+    }
+
+    fn orders(&self) -> &Orders {
+        self.hub.orders()
+    }
+
+    /// Does what is to do now. Returns how long it can wait; none: until somebody wakes it.
+    fn step(&mut self) -> Option<Duration> {
+        if self.attempt.is_stopping() {
+            self.is_stopping = true;
+            self.end_if_due();
+        }
+        while let Some(report) = self.hub.take_report() {
+            if let Err(error) = self.receive(report) {
                 self.attempt.fail(error);
             }
         }
         while let Some(done) = self.io.poll() {
-            self.io_done(done, Some(link));
+            self.io_done(done);
         }
         self.discard_left_over();
         let now = self.origin.elapsed();
         let wakeup = lock(&self.coordinator).next_wakeup();
         if wakeup.is_some_and(|wakeup| wakeup <= now) {
-            self.handle_event(Event::Tick, Some(link));
+            self.handle_event(Event::Tick);
         }
         let wakeup = lock(&self.coordinator).next_wakeup();
         wakeup.map(|wakeup| wakeup.saturating_sub(self.origin.elapsed()))
@@ -94,17 +126,17 @@ impl Driver {
 
     /// All workers have gone: ends the attempt for the protocol and waits for the files.
     pub(crate) fn finish(mut self) {
-        self.handle_event(Event::AttemptEnded { attempt: self.attempt.number }, None);
+        self.handle_event(Event::AttemptEnded { attempt: self.attempt.number });
         while lock(&self.coordinator).writing().is_some() {
             match self.io.wait() {
-                Some(done) => self.io_done(done, None),
+                Some(done) => self.io_done(done),
                 None => break,
             }
         }
         self.discard_left_over();
         self.io.close();
         while let Some(done) = self.io.wait() {
-            self.io_done(done, None);
+            self.io_done(done);
         }
     }
 
@@ -114,20 +146,20 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self, report: Report, link: &Link) -> Result<()> {
+    fn receive(&mut self, report: Report) -> Result<()> {
         match report {
             Report::Ready { worker } => {
                 self.ready.insert(worker);
                 if self.ready.len() == self.workers as usize {
-                    self.start()?;
+                    self.begin()?;
                 }
             }
             Report::Acknowledge { attempt, checkpoint, worker, state } => {
                 let payload = Arc::new(CheckpointMetadata::read(&state)?);
-                self.handle_event(Event::Acknowledge { attempt, checkpoint, subtask: worker, payload }, Some(link));
+                self.handle_event(Event::Acknowledge { attempt, checkpoint, subtask: worker, payload });
             }
             Report::Decline { attempt, checkpoint, worker, reason } => {
-                self.handle_event(Event::Decline { attempt, checkpoint, subtask: worker, reason }, Some(link));
+                self.handle_event(Event::Decline { attempt, checkpoint, subtask: worker, reason });
             }
             Report::SourcesFinished { worker } => {
                 self.finished.insert(worker);
@@ -138,16 +170,16 @@ impl Driver {
                 if let (true, Some(ending)) =
                     (self.is_complete && self.committed.len() == self.workers as usize, self.ending)
                 {
-                    link.order(&Order::End(ending));
+                    self.orders().broadcast(&Order::End(ending));
                 }
             }
             Report::Failed { reason } => return Err(failed_elsewhere(&reason)),
         }
-        self.end_if_due(link);
+        self.end_if_due();
         Ok(())
     }
 
-    fn start(&mut self) -> Result<()> {
+    fn begin(&mut self) -> Result<()> {
         let jitter = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), self.attempt.number);
         let start = AttemptStart {
             attempt: self.attempt.number,
@@ -161,7 +193,7 @@ impl Driver {
     }
 
     /// Asks for the final checkpoint, once.
-    fn end_if_due(&mut self, link: &Link) {
+    fn end_if_due(&mut self) {
         let all = self.workers as usize;
         if self.ending.is_some() || self.ready.len() < all {
             return;
@@ -172,27 +204,30 @@ impl Driver {
             false => return,
         };
         self.handle.update(|progress| progress.status = JobStatus::Finishing);
-        self.handle_event(Event::Trigger { kind: CheckpointKind::Final }, Some(link));
+        self.handle_event(Event::Trigger { kind: CheckpointKind::Final });
     }
 
-    fn io_done(&mut self, done: IoDone, link: Option<&Link>) {
+    fn io_done(&mut self, done: IoDone) {
         match done {
             IoDone::Begun { checkpoint, result: Ok(()) } => {
                 // It may have been given up meanwhile.
-                if let (Some((_, kind)), Some(link)) = (self.begun.get(&checkpoint), link) {
-                    link.order(&Order::Begin { checkpoint, is_final: *kind == CheckpointKind::Final });
+                if let Some((_, kind)) = self.begun.get(&checkpoint) {
+                    // What the coordinator holds of this checkpoint is to be noted here: every order before this one
+                    // belongs to it, every later one does not.
+                    let is_final = *kind == CheckpointKind::Final;
+                    self.orders().broadcast(&Order::Begin { checkpoint, is_final });
                 }
             }
             IoDone::Begun { checkpoint, result: Err(error) } => {
-                self.handle_event(Event::BeginFailed { checkpoint, reason: error.to_string() }, link);
+                self.handle_event(Event::BeginFailed { checkpoint, reason: error.to_string() });
             }
             IoDone::Written { checkpoint, result: Ok(written) } => {
                 self.completed(checkpoint, written);
-                self.handle_event(Event::MetadataWritten { checkpoint }, link);
+                self.handle_event(Event::MetadataWritten { checkpoint });
             }
             IoDone::Written { checkpoint, result: Err(error) } => {
                 let reason = error.to_string();
-                self.handle_event(Event::MetadataFailed { checkpoint, reason, unclear: false }, link);
+                self.handle_event(Event::MetadataFailed { checkpoint, reason, unclear: false });
             }
         }
     }
@@ -210,19 +245,14 @@ impl Driver {
         });
     }
 
-    fn handle_event(&mut self, event: Event<Acknowledgement>, link: Option<&Link>) {
+    fn handle_event(&mut self, event: Event<Acknowledgement>) {
         let commands = lock(&self.coordinator).handle(self.origin.elapsed(), event);
         for command in commands {
-            self.carry_out(command, link);
+            self.carry_out(command);
         }
     }
 
-    fn carry_out(&mut self, command: Command<Acknowledgement>, link: Option<&Link>) {
-        let order = |order: Order| {
-            if let Some(link) = link {
-                link.order(&order);
-            }
-        };
+    fn carry_out(&mut self, command: Command<Acknowledgement>) {
         match command {
             Command::Begin { checkpoint, kind, .. } => {
                 self.begun.insert(checkpoint, (Instant::now(), kind));
@@ -235,7 +265,7 @@ impl Driver {
             Command::Complete { checkpoint, kind, .. } => {
                 let is_final = kind == CheckpointKind::Final;
                 self.is_complete |= is_final;
-                order(Order::Complete { checkpoint, is_final });
+                self.orders().broadcast(&Order::Complete { checkpoint, is_final });
             }
             Command::Abort { checkpoint, reason, .. } => {
                 self.begun.remove(&checkpoint);
@@ -243,13 +273,23 @@ impl Driver {
                     tracing::warn!(checkpoint, %reason, "checkpoint given up");
                     self.handle.update(|progress| progress.failed_checkpoints += 1);
                 }
-                order(Order::Abort { checkpoint });
+                self.orders().broadcast(&Order::Abort { checkpoint });
             }
             Command::Discard { checkpoint, payloads, extent } => {
                 self.io.submit(IoJob::Discard { checkpoint, payloads, extent });
             }
             Command::FailJob { reason } => self.attempt.fail(Error::storage(reason)),
         }
+    }
+}
+
+/// The running thread of the coordinator.
+pub(crate) struct DriverThread(JoinHandle<Driver>);
+
+impl DriverThread {
+    /// Waits for the thread, whose attempt has been cancelled.
+    pub(crate) fn join(self) -> Result<Driver> {
+        self.0.join().map_err(|panic| panicked(&*panic))
     }
 }
 

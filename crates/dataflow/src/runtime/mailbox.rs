@@ -1,4 +1,4 @@
-//! The worker-local mailbox that joins the control dataflow with the operators of the data dataflow.
+//! The worker-local mailbox that joins the control plane with the operators of the dataflow.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use highwater_types::{Error, MaxParallelism, OperatorId, Result};
 use timely::scheduling::Activator;
 
 use super::attempt::Attempt;
-use super::link::Link;
+use super::control::Link;
 use super::message::Report;
 use super::pool::{Done, Frozen, Job};
 use super::time::{self, Time};

@@ -12,9 +12,9 @@ pub(crate) struct Envelope {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Message {
-    /// To worker 0, who holds the coordinator.
+    /// To the coordinator.
     Report(Report),
-    /// To every worker.
+    /// To one worker.
     Order(Order),
 }
 
@@ -43,7 +43,7 @@ pub(crate) enum Report {
     Failed { reason: String },
 }
 
-/// From the coordinator to all workers.
+/// From the coordinator to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Build the data dataflow and open its operators.

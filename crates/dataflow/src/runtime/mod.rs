@@ -1,11 +1,11 @@
-//! What one attempt to run a job is made of: threads, the control dataflow, the coordinator, and the time of the data
-//! dataflow.
+//! What one attempt to run a job is made of: threads, the control plane, the coordinator, and the time of the dataflow.
 
 pub(crate) mod attempt;
+pub(crate) mod bridge;
+pub(crate) mod control;
 pub(crate) mod driver;
 pub(crate) mod flow;
 pub(crate) mod io;
-pub(crate) mod link;
 pub(crate) mod mailbox;
 pub(crate) mod message;
 pub(crate) mod pool;

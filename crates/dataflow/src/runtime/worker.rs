@@ -12,8 +12,9 @@ use timely::dataflow::operators::probe::Handle as Probe;
 use timely::worker::Worker;
 
 use super::attempt::{Attempt, catch, lock};
-use super::driver::{Driver, failed_elsewhere};
-use super::link::Link;
+use super::bridge::{Bridge, Outgoing};
+use super::control::{Link, Orders, Port, Waker};
+use super::driver::failed_elsewhere;
 use super::mailbox::Mailbox;
 use super::message::{Ending, Opening, Order, Report, Restore};
 use super::pool::Job;
@@ -38,12 +39,22 @@ pub(crate) struct WorkerSetup {
     pub(crate) jobs: Sender<Job>,
     /// Index of the first worker of this process.
     pub(crate) first_worker: usize,
-    /// The coordinator, in the process of worker 0. Taken by worker 0, put back when it leaves.
-    pub(crate) driver: Mutex<Option<Driver>>,
-    /// Whether other processes take part.
-    pub(crate) is_cluster: bool,
+    /// The workers' ends of the control plane. Each takes its own.
+    pub(crate) links: Vec<Link>,
+    /// The way to the other processes; none where there are none.
+    pub(crate) elsewhere: Option<Elsewhere>,
     /// How the attempt ended; none as long as it has not come to its end.
     pub(crate) ending: Mutex<Option<Ending>>,
+}
+
+/// What connects the control planes of several processes.
+pub(crate) struct Elsewhere {
+    /// What goes out. The first worker of the process takes it.
+    pub(crate) outgoing: Mutex<Option<Outgoing>>,
+    /// Woken when something is to go out.
+    pub(crate) waker: Waker,
+    pub(crate) reports: Port<Report>,
+    pub(crate) orders: Orders,
 }
 
 /// A failing process goes on for this long, so that the others hear of it.
@@ -52,7 +63,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Runs one worker until its dataflows are complete or the attempt is cancelled.
 pub(crate) fn run(worker: &mut Worker, setup: &WorkerSetup) {
     setup.attempt.register_sleeper();
-    let outcome = catch(|| WorkerLoop::new(worker, setup).run());
+    let outcome = catch(|| WorkerLoop::new(worker, setup)?.run());
     if let Err(error) = outcome {
         setup.attempt.fail(error);
     }
@@ -72,8 +83,10 @@ struct WorkerLoop<'a> {
     worker: &'a mut Worker,
     setup: &'a WorkerSetup,
     link: Link,
+    bridge: Option<Bridge>,
     data: Option<DataDataflow>,
-    driver: Option<Driver>,
+    /// Whether the worker has done its part.
+    is_done: bool,
     has_reported_stop: bool,
     /// Whether the failure is known elsewhere.
     has_reported_failure: bool,
@@ -89,10 +102,29 @@ struct DataDataflow {
 }
 
 impl<'a> WorkerLoop<'a> {
-    fn new(worker: &'a mut Worker, setup: &'a WorkerSetup) -> Self {
-        let link = Link::build(worker);
-        let driver = if worker.index() == 0 { lock(&setup.driver).take() } else { None };
-        Self { worker, setup, link, data: None, driver, has_reported_stop: false, has_reported_failure: false }
+    fn new(worker: &'a mut Worker, setup: &'a WorkerSetup) -> Result<Self> {
+        let own = worker.index().checked_sub(setup.first_worker);
+        let link = own.and_then(|index| setup.links.get(index)).cloned();
+        let link = link.ok_or_else(|| Error::internal("a worker without a link").with("worker", worker.index()))?;
+        link.register();
+        let bridge = setup.elsewhere.as_ref().map(|elsewhere| {
+            let is_first = worker.index() == setup.first_worker;
+            let outgoing = is_first.then(|| lock(&elsewhere.outgoing).take()).flatten();
+            if is_first {
+                elsewhere.waker.register();
+            }
+            Bridge::build(worker, outgoing, elsewhere.reports.clone(), elsewhere.orders.clone())
+        });
+        Ok(Self {
+            worker,
+            setup,
+            link,
+            bridge,
+            data: None,
+            is_done: false,
+            has_reported_stop: false,
+            has_reported_failure: false,
+        })
     }
 
     fn run(mut self) -> Result<()> {
@@ -105,9 +137,8 @@ impl<'a> WorkerLoop<'a> {
 
     fn work(&mut self) -> Result<()> {
         while !self.setup.attempt.is_cancelled() {
-            let pause = self.driver.as_mut().and_then(|driver| driver.step(&self.link));
             self.report_stop();
-            for order in self.link.take_orders() {
+            while let Some(order) = self.link.take_order() {
                 self.obey(order)?;
             }
             if let Some(data) = &mut self.data {
@@ -115,31 +146,35 @@ impl<'a> WorkerLoop<'a> {
                 data.wake_sources();
             }
             self.close_when_done();
-            if !self.worker.step_or_park(pause) {
+            self.bridge.iter().for_each(Bridge::step);
+            if self.is_done && !self.worker.has_dataflows() {
                 break;
             }
+            self.worker.step_or_park(None);
         }
         Ok(())
     }
 
     /// Tells the other processes of a failure: through the coordinator, who tells everybody.
     fn say_farewell(&mut self) {
-        let Some(reason) = self.setup.attempt.failure_text().filter(|_| self.setup.is_cluster) else { return };
-        if self.driver.is_some() {
-            self.link.order(&Order::Leave { reason });
-        } else if self.worker.index() == self.setup.first_worker && !self.has_reported_failure {
+        let Some(reason) = self.setup.attempt.failure_text().filter(|_| self.bridge.is_some()) else { return };
+        if self.is_spokesman() && !self.has_reported_failure {
             self.link.report(Report::Failed { reason });
         }
         let deadline = Instant::now() + FAREWELL;
         while Instant::now() < deadline {
+            self.bridge.iter().for_each(Bridge::step);
             self.worker.step_or_park(Some(FAREWELL / 50));
         }
     }
 
-    /// One worker of each process passes the request on.
+    /// Whether this is the worker that speaks for a process without the coordinator.
+    fn is_spokesman(&self) -> bool {
+        self.setup.first_worker > 0 && self.worker.index() == self.setup.first_worker
+    }
+
     fn report_stop(&mut self) {
-        let is_first = self.worker.index() == self.setup.first_worker;
-        if is_first && !self.has_reported_stop && self.setup.attempt.is_stopping() {
+        if self.is_spokesman() && !self.has_reported_stop && self.setup.attempt.is_stopping() {
             self.has_reported_stop = true;
             self.link.report(Report::Stop);
         }
@@ -204,21 +239,14 @@ impl<'a> WorkerLoop<'a> {
         Ok(DataDataflow { index: dataflow, mailbox, probe, end: None })
     }
 
-    /// After the last order this end of the control dataflow closes, and with it the worker's part in the job.
+    /// After the last order the worker's part in the job is over.
     fn close_when_done(&mut self) {
         let is_over =
             |data: &DataDataflow| data.mailbox.is_ending() && !self.worker.installed_dataflows().contains(&data.index);
         if self.data.as_ref().is_some_and(is_over) {
             self.data = None;
-            self.link.close();
-        }
-    }
-}
-
-impl Drop for WorkerLoop<'_> {
-    fn drop(&mut self) {
-        if let Some(driver) = self.driver.take() {
-            *lock(&self.setup.driver) = Some(driver);
+            self.is_done = true;
+            self.bridge.iter().for_each(Bridge::close);
         }
     }
 }
