@@ -46,8 +46,13 @@ pub(super) fn read(reader: &mut ByteReader<'_>, version: MetadataVersion) -> Res
     }
     if version >= MetadataVersion::V4 {
         metadata.properties = Some(properties::read(reader)?);
-    } else if !reader.is_empty() {
-        return Err(corrupt("bytes follow the last operator", reader.position()).with("found", reader.remaining()));
+    }
+    if !reader.is_empty() {
+        return Err(corrupt(
+            "bytes follow the end of the metadata: the file is damaged, or two were written into one",
+            reader.position(),
+        )
+        .with("found", format_args!("{} bytes", reader.remaining())));
     }
     Ok(metadata)
 }
@@ -200,7 +205,11 @@ pub(super) fn write(out: &mut Vec<u8>, metadata: &CheckpointMetadata, version: M
         write_operator(out, operator, version).with("operator", operator.id)?;
     }
     match (&metadata.properties, version >= MetadataVersion::V4) {
-        (properties, true) => out.extend_from_slice(properties.as_deref().unwrap_or(properties::CANONICAL_SAVEPOINT)),
+        (None, true) => out.extend_from_slice(properties::CANONICAL_SAVEPOINT),
+        (Some(properties), true) => {
+            properties::check(properties)?;
+            out.extend_from_slice(properties);
+        }
         (Some(_), false) => return Err(cannot_hold(version, "a checkpoint's properties", MetadataVersion::V4)),
         (None, false) => {}
     }

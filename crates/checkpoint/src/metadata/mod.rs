@@ -6,6 +6,7 @@
 
 mod body;
 mod channel;
+mod java_object;
 mod keyed;
 mod operator;
 mod primitives;
@@ -58,7 +59,8 @@ impl CheckpointMetadata {
     /// Reads versions 2 to 6, with every kind of handle.
     ///
     /// # Errors
-    /// [`Corrupt`](highwater_types::ErrorKind::Corrupt) with the offset, and the operator and subtask where known;
+    /// [`Corrupt`](highwater_types::ErrorKind::Corrupt) with the offset, and the operator and subtask where known, also
+    /// for a file that ends anywhere before its last byte or goes on behind it;
     /// [`Unsupported`](highwater_types::ErrorKind::Unsupported) for other versions. Names with unpaired surrogates,
     /// which Java permits, cannot be read.
     pub fn read(metadata: &[u8]) -> Result<Self> {

@@ -1,10 +1,13 @@
 //! The properties that follow the operators from version 4 on: a Java object stream of Flink's `CheckpointProperties`.
-//! Highwater keeps what it read as it is and never interprets it.
+//! Highwater keeps what it read as it is and never interprets it; but it walks through it, as a file that was cut ends
+//! here most likely.
 
 use highwater_types::{ByteReader, Error, Result};
 
-/// First bytes of every Java object stream.
-const JAVA_STREAM: [u8; 4] = [0xac, 0xed, 0x00, 0x05];
+use super::java_object::read_object;
+
+/// The class of the object.
+const CLASS: &str = "org.apache.flink.runtime.checkpoint.CheckpointProperties";
 
 /// The properties of a canonical savepoint, byte for byte as Flink 1.16 to 2.3 write them. A snapshot without
 /// properties of its own is written with these.
@@ -23,14 +26,30 @@ t\x00\x09Savepoint~r\x00Forg.apache.flink.runtime.checkpoint.SavepointType$PostC
 \x00\x00\x00\x00\x00\x00\x00\x12\x00\x00xq\x00~\x00\x09t\x00\x04NONE\
 ";
 
-/// Everything that is left.
+/// The bytes of the object.
 pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Vec<u8>> {
-    let offset = reader.position();
-    let rest = reader.read_bytes(reader.remaining())?;
-    if !rest.starts_with(&JAVA_STREAM) {
-        return Err(Error::corrupt("the checkpoint's properties are missing or damaged").with("offset", offset));
+    let (offset, bytes) = (reader.position(), reader.rest());
+    read_object(reader, CLASS).map_err(|error| {
+        Error::corrupt("the checkpoint's properties are missing, cut short or damaged")
+            .with("offset", offset)
+            .because(error)
+    })?;
+    Ok(bytes.get(..reader.position() - offset).unwrap_or_default().to_vec())
+}
+
+/// Properties that could not be read again are not written.
+pub(super) fn check(properties: &[u8]) -> Result<()> {
+    let mut reader = ByteReader::new(properties);
+    match read_object(&mut reader, CLASS) {
+        Ok(()) if reader.is_empty() => Ok(()),
+        result => {
+            let error = Error::program("the properties given to a checkpoint are none: give those of another, or none");
+            Err(match result {
+                Ok(()) => error.with("bytes that follow", reader.remaining()),
+                Err(cause) => error.because(cause),
+            })
+        }
     }
-    Ok(rest.to_vec())
 }
 
 #[cfg(test)]
@@ -40,7 +59,7 @@ mod tests {
     #[test]
     fn the_constant_is_the_java_stream_of_a_canonical_savepoint() {
         assert_eq!(CANONICAL_SAVEPOINT.len(), 745);
-        assert!(CANONICAL_SAVEPOINT.starts_with(&JAVA_STREAM));
+        check(CANONICAL_SAVEPOINT).unwrap();
         let text = String::from_utf8_lossy(CANONICAL_SAVEPOINT);
         assert!(text.contains("org.apache.flink.runtime.checkpoint.CheckpointProperties"));
         assert!(text.contains("CANONICAL"));

@@ -1,6 +1,8 @@
 //! Arbitrary metadata, with every kind of handle a version can hold; written and read again, it is the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
 
 use highwater_checkpoint::{
     Change, ChangelogBytesHandle, ChangelogFileHandle, ChangelogHandle, ChannelState, ChannelStateHandle,
@@ -12,6 +14,8 @@ use highwater_types::{KeyGroupRange, MaxParallelism, OperatorId};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+
+use crate::flink::{committed, metadata_files};
 
 fn number() -> impl Strategy<Value = u64> + Clone {
     prop_oneof![0..1000_u64, 0..=i64::MAX as u64]
@@ -232,11 +236,18 @@ fn subtasks(version: u32) -> impl Strategy<Value = BTreeMap<u32, Subtask>> {
     btree_map(index, subtask(version), 0..4)
 }
 
+/// Those that Flink wrote: of savepoints and of checkpoints.
+fn properties() -> impl Strategy<Value = Option<Vec<u8>>> {
+    let files = metadata_files(&committed());
+    let read = |file: &PathBuf| CheckpointMetadata::read(&fs::read(file).unwrap()).unwrap().properties;
+    let found: BTreeSet<_> = files.iter().filter_map(read).collect();
+    prop::sample::select(found.into_iter().map(Some).collect::<Vec<_>>())
+}
+
 /// Metadata that this version can hold.
 pub(crate) fn metadata(version: u32) -> impl Strategy<Value = CheckpointMetadata> {
     let master = (text(), any::<i32>(), blob()).prop_map(|(name, version, bytes)| MasterState { name, version, bytes });
-    let properties = blob().prop_map(|rest| Some([&[0xac, 0xed, 0, 5], &rest[..]].concat()));
-    let properties = if version >= 4 { properties.boxed() } else { Just(None).boxed() };
+    let properties = if version >= 4 { properties().boxed() } else { Just(None).boxed() };
     (number(), vec(master, 0..2), vec(operator(version), 0..3), properties).prop_map(
         |(checkpoint_id, master_states, operators, properties)| CheckpointMetadata {
             checkpoint_id,

@@ -16,7 +16,7 @@ pub(crate) fn committed() -> PathBuf {
 }
 
 /// The whole set, where it is at hand.
-fn full() -> Option<PathBuf> {
+pub(crate) fn full() -> Option<PathBuf> {
     let given = std::env::var_os("HIGHWATER_FIXTURES").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
     given.or_else(|| beside.is_dir().then_some(beside))

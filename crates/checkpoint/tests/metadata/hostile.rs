@@ -4,6 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs;
+use std::path::Path;
 
 use highwater_checkpoint::{CheckpointMetadata, MetadataVersion};
 use highwater_types::ErrorKind;
@@ -12,7 +13,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::arbitrary::{self, VERSIONS};
-use crate::flink::{committed, metadata_files};
+use crate::flink::{committed, full, metadata_files};
 
 /// The system's allocator, counting what the current thread holds.
 struct Counting;
@@ -79,28 +80,46 @@ fn samples() -> Vec<(MetadataVersion, Vec<u8>)> {
     samples
 }
 
-fn committed_files() -> Vec<Vec<u8>> {
-    metadata_files(&committed()).iter().map(|file| fs::read(file).unwrap()).collect()
+fn files_in(directory: &Path) -> Vec<Vec<u8>> {
+    metadata_files(directory).iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
 #[test]
 fn truncation_at_every_length_is_an_error() {
-    for (version, bytes) in samples() {
-        let whole = CheckpointMetadata::read(&bytes).unwrap();
-        // Properties are kept as they are, so that only their beginning can be missed.
-        let end = match version {
-            MetadataVersion::V3 => bytes.len(),
-            _ => bytes.len() - whole.properties.unwrap().len() + 4,
-        };
-        for length in 0..end {
+    for (_, bytes) in samples() {
+        for length in 0..bytes.len() {
             assert_eq!(read(&bytes[..length]).unwrap_err().kind(), ErrorKind::Corrupt, "at {length}");
         }
     }
-    for bytes in committed_files() {
-        let properties = CheckpointMetadata::read(&bytes).unwrap().properties.unwrap().len();
-        for length in (0..bytes.len() - properties + 4).step_by(7) {
-            assert!(read(&bytes[..length]).is_err(), "at {length}");
+}
+
+/// The properties come last in Flink's files (of the whole set only the ends are cut). They used to be kept as they were found, so that a file could end
+/// anywhere in them, or go on behind them.
+#[test]
+fn files_of_flink_that_were_cut_or_went_on_are_refused() {
+    let ends = full().into_iter().flat_map(|directory| files_in(&directory)).map(|bytes| (bytes.len() - 1000, bytes));
+    for (from, bytes) in files_in(&committed()).into_iter().map(|bytes| (0, bytes)).chain(ends) {
+        CheckpointMetadata::read(&bytes).unwrap();
+        for length in from..bytes.len() {
+            assert_eq!(read(&bytes[..length]).unwrap_err().kind(), ErrorKind::Corrupt, "at {length}");
         }
+        for garbage in [&b"\0"[..], b"\x78", b"\xac\xed\x00\x05", &bytes] {
+            assert_eq!(read(&[&bytes, garbage].concat()).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
+}
+
+/// A class that is its own superclass, and chains of classes and objects without end.
+#[test]
+fn hostile_properties_are_survived() {
+    let head = CheckpointMetadata::new(1).write(MetadataVersion::V4).unwrap();
+    let head = &head[..head.len() - 745];
+    let class = |above: &[u8]| [b"\x72\0\x01c\0\0\0\0\0\0\0\0\x02\0\0\x78", above].concat();
+    let own_superclass = [b"\x73", &class(b"\x71\0\x7e\0\0")[..]].concat();
+    let with_itself = b"\x73\x72\0\x01c\0\0\0\0\0\0\0\0\x02\0\x01L\0\x01f\x74\0\0\x78\x70".repeat(1000);
+    for properties in [&own_superclass[..], &[b"\x73", &class(b"").repeat(100_000)[..]].concat(), &with_itself] {
+        let error = read(&[head, b"\xac\xed\0\x05", properties].concat()).unwrap_err();
+        assert!(error.to_string().contains("properties"), "{error}");
     }
 }
 
@@ -113,7 +132,7 @@ fn every_flipped_bit_is_survived() {
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
     }
-    for mut bytes in committed_files() {
+    for mut bytes in files_in(&committed()) {
         for at in 0..bytes.len() {
             bytes[at] ^= 1 << (at % 8);
             let _ = read(&bytes);

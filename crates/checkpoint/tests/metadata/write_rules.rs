@@ -34,7 +34,7 @@ fn an_older_version_refuses_what_it_cannot_hold() {
     let empty = CheckpointMetadata::new(1);
     refused(&empty, V2, ErrorKind::Unsupported, "write version 3");
 
-    let properties = CheckpointMetadata { properties: Some(vec![0xac, 0xed, 0, 5]), ..empty };
+    let properties = CheckpointMetadata::read(&empty.write(V4).unwrap()).unwrap();
     refused(&properties, V3, ErrorKind::Unsupported, "write version 4");
     properties.write(V4).unwrap();
 
@@ -51,6 +51,20 @@ fn an_older_version_refuses_what_it_cannot_hold() {
     let in_flight = with_state(SubtaskState { input_channels: vec![merged], ..SubtaskState::default() });
     refused(&in_flight, V5, ErrorKind::Unsupported, "write version 6");
     in_flight.write(V6).unwrap();
+}
+
+/// Whatever Java object the caller has, it must be one that the reader walks to its end.
+#[test]
+fn properties_that_could_not_be_read_again_are_refused() {
+    let whole = CheckpointMetadata::read(&CheckpointMetadata::new(1).write(V4).unwrap()).unwrap().properties.unwrap();
+    let longer = [&whole[..], &[0x70]].concat();
+    // The first letter of `org.apache.flink...`.
+    let mut renamed = whole.clone();
+    renamed[8] = b'x';
+    for properties in [&whole[..4], &whole[..744], &longer, &renamed, b""] {
+        let metadata = CheckpointMetadata { properties: Some(properties.to_vec()), ..CheckpointMetadata::new(1) };
+        refused(&metadata, V4, ErrorKind::Program, "the properties given to a checkpoint");
+    }
 }
 
 #[test]
@@ -115,9 +129,12 @@ fn an_unknown_version_is_named() {
 
 #[test]
 fn bytes_after_the_end_are_damage() {
-    let mut bytes = metadata(operator()).write(V3).unwrap();
-    bytes.push(0);
-    unreadable(&bytes, ErrorKind::Corrupt, "follow");
+    for version in [V3, V4, V5, V6] {
+        let bytes = metadata(operator()).write(version).unwrap();
+        for garbage in [&b"\0"[..], b"\x70", &bytes] {
+            unreadable(&[&bytes, garbage].concat(), ErrorKind::Corrupt, "follow the end");
+        }
+    }
 }
 
 #[test]
