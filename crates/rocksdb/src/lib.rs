@@ -57,6 +57,7 @@ mod names;
 mod native;
 mod native_options;
 mod options_factory;
+mod pages;
 mod predefined;
 mod scan;
 mod settings;

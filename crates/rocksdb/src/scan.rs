@@ -4,9 +4,17 @@ use std::ops::ControlFlow;
 
 use highwater_state::VisitEntry;
 use highwater_types::{Error, Result};
-use rust_rocksdb::DBRawIteratorWithThreadMode;
+use rust_rocksdb::{DBRawIteratorWithThreadMode, ReadOptions};
 
 use crate::database::Db;
+
+/// Reading in the order of the keys, and all of them. Where an options factory sets a prefix extractor, RocksDB would
+/// otherwise look only among keys of the same prefix, and leave others out without an error.
+pub(crate) fn reads_in_order() -> ReadOptions {
+    let mut reads = ReadOptions::default();
+    reads.set_total_order_seek(true);
+    reads
+}
 
 /// Visits the entries from where the iterator stands to the end of the prefix; breaks where `visit` does. `failed` makes
 /// an error of RocksDB's.

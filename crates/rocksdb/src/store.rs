@@ -14,7 +14,7 @@ use crate::frozen::FrozenRocksDb;
 
 use crate::loading::Loader;
 use crate::native::{self, Uploads};
-use crate::scan::{end_of_prefix, visit_prefix};
+use crate::scan::{end_of_prefix, reads_in_order, visit_prefix};
 
 /// Keyed state of one operator subtask in a RocksDB database of its own: a column family per state, no write-ahead log,
 /// list state appended by RocksDB's own merge operator. Made by
@@ -140,7 +140,7 @@ impl ByteStore for RocksDbStore {
     }
 
     fn scan(&self, column: ColumnId, prefix: &[u8], from: &[u8], visit: &mut VisitEntry<'_>) -> Result<()> {
-        let mut reads = ReadOptions::default();
+        let mut reads = reads_in_order();
         if let Some(end) = end_of_prefix(prefix) {
             // Deleted entries behind the prefix are not looked at.
             reads.set_iterate_upper_bound(end);

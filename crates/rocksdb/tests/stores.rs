@@ -281,3 +281,38 @@ fn what_a_killed_process_left_is_removed_at_the_next_start() {
     drop((other, next));
     assert_eq!(entries_in(scratch.path()).len(), 1);
 }
+
+/// A view copies its entries out in pages. Whatever is asked of it, in whatever order, must be what the store itself says.
+#[test]
+fn the_pages_of_a_view_join_without_a_seam() {
+    let scratch = tempfile::tempdir().unwrap();
+    let factory = RocksDbStoreFactory::new(settings(&[scratch.path()])).unwrap();
+    let mut store = factory.create(&context("words", "counter-0")).unwrap();
+    let column = store.column("values").unwrap();
+    let long = vec![7; 3 << 20];
+    for number in 0..60_000_u32 {
+        let value = if number % 20_000 == 19_999 { &long } else { &long[..(number % 97) as usize] };
+        store.put(column, &key(number), value).unwrap();
+    }
+    let frozen = store.freeze().unwrap();
+    let first_of = |group: u8, skipped: u32| key(u32::from(group) + 128 * skipped);
+    let mut asked: Vec<(Vec<u8>, Vec<u8>)> = vec![(vec![], vec![]), (vec![], vec![]), (vec![], vec![200])];
+    for group in [0, 1, 2, 127, 3, 63, 63, 0, 64] {
+        asked.push((vec![group], vec![]));
+        asked.push((vec![group], first_of(group, 300).to_vec()));
+        asked.push((vec![group], vec![group + 1]));
+        asked.push((first_of(group, 7).to_vec(), vec![]));
+    }
+    for (prefix, from) in asked {
+        for most in [1, 250, usize::MAX] {
+            let (mut of_view, mut of_store) = (Vec::new(), Vec::new());
+            let gather = |into: &mut Vec<(Vec<u8>, usize)>, key: &[u8], value: &[u8]| {
+                into.push((key.to_vec(), value.len()));
+                Ok(if into.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            };
+            frozen.scan(column, &prefix, &from, &mut |key, value| gather(&mut of_view, key, value)).unwrap();
+            store.scan(column, &prefix, &from, &mut |key, value| gather(&mut of_store, key, value)).unwrap();
+            assert!(of_view == of_store, "{prefix:?} from {from:?}: {} entries, not {}", of_view.len(), of_store.len());
+        }
+    }
+}

@@ -183,6 +183,9 @@ pub trait ByteStore {
 }
 
 /// A [`ByteStore`] as it was when it was frozen; other threads read it, several at a time.
+///
+/// Whoever is told of an entry may be writing to a storage that hangs, for minutes. Meanwhile, and between two calls, a
+/// view must hold nothing that the store's writers wait for: lend copies of a few entries at a time.
 pub trait FrozenBytes: Send + Sync {
     /// As [`ByteStore::get`].
     fn get(&self, column: ColumnId, key: &[u8], read: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool>;
