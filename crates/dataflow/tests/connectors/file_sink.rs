@@ -49,7 +49,7 @@ fn lines_are_seen_when_their_checkpoint_is_complete_and_not_before() {
     run.prepare(1).unwrap();
     let (committed, pending) = files(dir.path());
     assert!(committed.is_empty());
-    assert_eq!(pending.len(), 2);
+    assert_eq!(pending.len(), 4, "two files with their marks: {pending:?}");
     assert!(pending.keys().all(|name| name.starts_with('.')), "{pending:?}");
 
     write(&mut run, &["behind the barrier"]);
@@ -184,10 +184,15 @@ fn subtasks_that_open_late_leave_files_of_the_running_attempt_alone() {
 #[test]
 fn a_fresh_start_into_a_directory_with_committed_files_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("part-anybody"), "line\n").unwrap();
+    // Files of other programs and of other sinks are none of its business.
+    for name in ["part-00000-8f3c.snappy.parquet", "part-anybody", "part-00112233-other-0-1-1-1"] {
+        fs::write(dir.path().join(name), "line\n").unwrap();
+    }
+    drop(open(&dir, "1", 1, None));
+    fs::write(dir.path().join("part-ffeeddcc-out-0-1-1-1"), "line\n").unwrap();
     let error = SinkRun::open(&sink(&dir), "1", 1, None).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Incompatible);
-    assert_eq!(error.value("files"), Some("part-anybody"));
+    assert_eq!(error.value("files"), Some("part-ffeeddcc-out-0-1-1-1"));
     assert!(error.message().contains("choose another directory"), "{error}");
 }
 
@@ -233,6 +238,18 @@ fn a_listed_file_that_is_gone_or_changed_is_an_error() {
 }
 
 #[test]
+fn what_the_user_does_to_a_committed_file_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = open(&dir, "1", 1, None);
+    write(&mut run, &["a"]);
+    let snapshot = run.prepare(1).unwrap();
+    run.commit(1).unwrap();
+    fs::write(dir.path().join("part-00112233-out-0-1-1-1"), "a\nand a note of mine\n").unwrap();
+    drop(open(&dir, "2", 1, Some((1, &snapshot))));
+    assert_eq!(committed_lines(&dir), ["a", "and a note of mine"]);
+}
+
+#[test]
 fn a_crash_in_the_middle_of_a_rename_that_left_both_names_is_put_right() {
     let dir = tempfile::tempdir().unwrap();
     let mut run = open(&dir, "1", 1, None);
@@ -274,7 +291,7 @@ fn a_uid_too_long_for_file_names_is_refused_and_any_other_is_fine() {
     for uid in ["../../etc", "a b\\c", "größe", "."] {
         open(uid).unwrap();
     }
-    assert_eq!(files(dir.path()).1.len(), 4, "all of them below the directory");
+    assert_eq!(files(dir.path()).1.len(), 8, "all of them below the directory, each with its mark");
     let error = open(&"x".repeat(200)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }

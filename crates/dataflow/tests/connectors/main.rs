@@ -9,6 +9,7 @@
     reason = "a failed assumption should stop the test, in helpers too"
 )]
 
+mod consumed;
 mod file_sink;
 mod file_source;
 mod generator;

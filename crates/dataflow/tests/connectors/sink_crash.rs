@@ -1,13 +1,14 @@
 //! The machine loses power after any operation of a run of the sink, and again after any operation of the recovery:
-//! the committed lines are those of the completed checkpoints, and no committed file changes or vanishes.
+//! the committed lines are those of the completed checkpoints, and no committed file changes or vanishes, whatever the
+//! user takes away in between. A file that is lost before its commit began is missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use highwater_checkpoint::{CrashFileSystem, Survival, io_error_kind};
+use highwater_checkpoint::{CrashFileSystem, FileSystem, StoragePath, Survival, io_error_kind};
 use highwater_dataflow::FileSink;
-use highwater_types::Result;
+use highwater_types::{ErrorKind as Kind, Result};
 
 use crate::harness::{SinkRun, Snapshot};
 
@@ -37,8 +38,12 @@ struct Story {
     complete: Vec<String>,
     /// The newest complete checkpoint.
     checkpoint: Option<(u64, Snapshot)>,
-    /// Files whose commit was reported as done.
+    /// The newest checkpoint whose commit has begun.
+    commit_begun: u64,
+    /// Files whose commit was reported as done, and that are still there.
     promised: BTreeMap<String, Vec<u8>>,
+    /// Lines of the files that the user has taken away.
+    taken: Vec<String>,
 }
 
 impl Story {
@@ -60,9 +65,22 @@ impl Story {
     }
 
     fn commit(&mut self, run: &mut SinkRun<String>, disk: &CrashFileSystem, id: u64) -> Result<()> {
+        self.commit_begun = id;
         run.commit(id)?;
         self.promised.extend(committed(disk));
         Ok(())
+    }
+
+    /// The user takes every file that can be seen, or every second one, to another disk.
+    fn take(&mut self, disk: &CrashFileSystem, every: usize) {
+        for (path, bytes) in committed(disk).into_iter().step_by(every) {
+            self.taken.extend(str::from_utf8(&bytes).unwrap().lines().map(str::to_owned));
+            self.promised.remove(&path);
+            disk.remove_file(&StoragePath::parse(&path).unwrap()).unwrap();
+        }
+        if disk.stat(&StoragePath::parse(DIRECTORY).unwrap()).unwrap().is_some() {
+            disk.sync_dir(&StoragePath::parse(DIRECTORY).unwrap()).unwrap();
+        }
     }
 
     fn open(&self, disk: &CrashFileSystem, attempt: &str, parallelism: u32) -> Result<SinkRun<String>> {
@@ -77,6 +95,7 @@ impl Story {
             assert_eq!(found.get(name), Some(bytes), "{name} changed or vanished");
         }
         let mut lines: Vec<&str> = found.values().flat_map(|bytes| str::from_utf8(bytes).unwrap().lines()).collect();
+        lines.extend(self.taken.iter().map(String::as_str));
         let mut expected: Vec<&str> = self.complete.iter().map(String::as_str).collect();
         lines.sort_unstable();
         expected.sort_unstable();
@@ -131,12 +150,18 @@ fn second_run(disk: &CrashFileSystem, story: &mut Story, attempt: &str, parallel
     story.commit(&mut run, disk, 10)
 }
 
-/// What a crash of this disk leaves, and the story of it: lines behind the last complete checkpoint are lost.
-fn crash(disk: &CrashFileSystem, story: &Story, survival: Survival) -> (CrashFileSystem, Story) {
+/// What a crash of this disk leaves, and the story of it: lines behind the last complete checkpoint are lost, and the
+/// user takes files away: none, all, or some.
+fn crash(disk: &CrashFileSystem, story: &Story, survival: Survival, takes: u64) -> (CrashFileSystem, Story) {
     let image = disk.image(survival);
     let left = committed(&image);
     assert!(story.promised.keys().all(|name| left.contains_key(name)), "a commit that was done is undone");
-    (image, Story { written: Vec::new(), ..story.clone() })
+    let mut story = Story { written: Vec::new(), ..story.clone() };
+    match takes % 3 {
+        0 => {}
+        every => story.take(&image, every as usize),
+    }
+    (image, story)
 }
 
 #[test]
@@ -153,13 +178,13 @@ fn any_crash_of_a_run_and_any_crash_of_its_recovery() {
         assert_eq!(first_run(&disk, &mut story).is_ok(), cut == operations);
         for (i, survival) in SURVIVALS.into_iter().enumerate() {
             let parallelism = 1 + (cut as u32 + i as u32) % 3;
-            recover_with_crashes(&disk, &story, survival, parallelism);
+            recover_with_crashes(&disk, &story, survival, parallelism, cut + i as u64 / 2);
         }
     }
 }
 
-fn recover_with_crashes(crashed: &CrashFileSystem, story: &Story, survival: Survival, parallelism: u32) {
-    let (disk, mut recovered) = crash(crashed, story, survival);
+fn recover_with_crashes(crashed: &CrashFileSystem, story: &Story, survival: Survival, parallelism: u32, takes: u64) {
+    let (disk, mut recovered) = crash(crashed, story, survival, takes);
     let before = disk.operations();
     second_run(&disk, &mut recovered, "second", parallelism).unwrap_or_else(|e| panic!("{e:?}\n{:#?}", crashed.log()));
     recovered.check(&disk);
@@ -168,13 +193,53 @@ fn recover_with_crashes(crashed: &CrashFileSystem, story: &Story, survival: Surv
         return;
     }
     for cut in 0..disk.operations() - before {
-        let (disk, mut recovering) = crash(crashed, story, survival);
+        let (disk, mut recovering) = crash(crashed, story, survival, takes);
         disk.cut_after(cut);
         second_run(&disk, &mut recovering, "second", parallelism).unwrap_err();
-        let (disk, mut recovered) = crash(&disk, &recovering, survival);
+        let (disk, mut recovered) = crash(&disk, &recovering, survival, takes + cut);
         second_run(&disk, &mut recovered, "third", parallelism % 3 + 1).unwrap_or_else(|e| panic!("{e:?}"));
         recovered.check(&disk);
     }
+}
+
+#[test]
+fn a_file_that_is_lost_before_its_commit_is_missed_after_any_crash() {
+    let whole = CrashFileSystem::new();
+    first_run(&whole, &mut Story::default()).unwrap();
+    let mut lost = 0;
+    for cut in 0..=whole.operations() {
+        let disk = CrashFileSystem::new();
+        disk.cut_after(cut);
+        let mut story = Story::default();
+        let _ = first_run(&disk, &mut story);
+        for survival in SURVIVALS {
+            let (image, story) = crash(&disk, &story, survival, 0);
+            for path in not_yet_committed(&image, &story) {
+                let damaged = image.image(Survival::Everything);
+                damaged.remove_file(&StoragePath::parse(&path).unwrap()).unwrap();
+                for attempt in ["second", "third"] {
+                    let error = story.open(&damaged, attempt, 1 + cut as u32 % 3).err().unwrap();
+                    assert_eq!((error.kind(), error.value("file")), (Kind::Corrupt, Some(&*path)), "{error}");
+                }
+                lost += 1;
+            }
+        }
+    }
+    assert!(lost > 100, "{lost}");
+}
+
+/// The files that the complete checkpoint lists and whose commit was never begun: those that a recovery commits.
+fn not_yet_committed(image: &CrashFileSystem, story: &Story) -> Vec<String> {
+    let recovered = image.image(Survival::Everything);
+    story.open(&recovered, "second", 1).unwrap();
+    let before = committed(image);
+    let new = committed(&recovered).into_keys().filter(|path| !before.contains_key(path));
+    new.filter_map(|path| {
+        let (file, checkpoint) = path.rsplit_once('-').unwrap();
+        let is_sure = checkpoint.parse::<u64>().unwrap() > story.commit_begun;
+        is_sure.then(|| format!("file:{}", file.replace("/part-", "/.part-")))
+    })
+    .collect()
 }
 
 #[test]
@@ -223,7 +288,7 @@ fn a_checkpoint_behind_one_that_failed_is_right_or_fails_too() {
             _ => gave_up += 1,
         }
         for survival in SURVIVALS {
-            let (disk, mut recovered) = crash(&disk, &story, survival);
+            let (disk, mut recovered) = crash(&disk, &story, survival, failing);
             second_run(&disk, &mut recovered, "second", 2).unwrap();
             recovered.check(&disk);
         }

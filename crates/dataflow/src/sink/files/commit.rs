@@ -1,167 +1,96 @@
-//! Commit and recovery of pending files.
+//! How uncommitted files become visible.
 
 use std::collections::BTreeSet;
 
 use highwater_checkpoint::{FileSystem, StoragePath};
 use highwater_types::{Error, Result};
-use tracing::{debug, info};
+use tracing::{debug, warn};
 
-use super::name::{Namer, committed_name, is_committed};
-use crate::sink::SinkContext;
+use super::uncommitted::Uncommitted;
 
-/// Names in an error text before it becomes unreadable.
-const NAMES_SHOWN: usize = 5;
-
-/// A pending file in the operator state: path, checkpoint, length in bytes.
-pub(super) type PendingElement = (String, i64, i64);
-
-/// A whole and synced file that waits for its checkpoint to complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pending {
-    pub(super) path: StoragePath,
-    pub(super) checkpoint: u64,
-    pub(super) length: u64,
+/// Who commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The writer of the files, for the first time.
+    Writer,
+    /// A recovery. An earlier attempt may have committed them, and the user may have taken them away since.
+    Recovery,
 }
 
-impl Pending {
-    pub(super) fn to_element(&self) -> PendingElement {
-        let [checkpoint, length] = [self.checkpoint, self.length].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
-        (self.path.to_string(), checkpoint, length)
-    }
+/// What is found of a listed file.
+enum Found {
+    Pending,
+    Committed,
+    /// Neither name. Its commit had begun, so that it was committed, and the user has taken it.
+    Taken,
+}
 
-    fn from_element((path, checkpoint, length): PendingElement) -> Result<Self> {
-        let parsed = StoragePath::parse(&path).ok().filter(|path| path.parent().is_some());
-        let is_pending =
-            parsed.as_ref().and_then(StoragePath::file_name).is_some_and(|name| name.starts_with(".part-"));
-        match (parsed, u64::try_from(checkpoint), u64::try_from(length)) {
-            (Some(path), Ok(checkpoint), Ok(length)) if is_pending => Ok(Self { path, checkpoint, length }),
-            _ => Err(Error::corrupt("an element of the sink's state is no pending file: use another snapshot")
-                .with("state", "pending")
-                .with("found", format_args!("({path}, {checkpoint}, {length})"))),
+/// Makes files visible, durably. Idempotent: what is committed already stays as it is.
+///
+/// The marks go first, and durably, before any file can be seen. A file of which neither name is found was therefore
+/// never committed if its mark is there, and may have been if not. Nothing is touched if a file is missing.
+pub(super) fn commit_all<'a>(
+    fs: &dyn FileSystem,
+    by: By,
+    files: impl IntoIterator<Item = &'a Uncommitted>,
+) -> Result<()> {
+    let (mut due, mut places) = (Vec::new(), BTreeSet::new());
+    for file in files {
+        places.insert(file.place());
+        match find(fs, by, file)? {
+            Found::Pending => due.push(file),
+            // A crash in the middle of a rename may leave both names.
+            Found::Committed => {
+                fs.remove_file(&file.mark())?;
+                fs.remove_file(&file.pending())?;
+            }
+            Found::Taken => debug!(file = %file.committed(), "a committed output file was taken away"),
         }
     }
-
-    /// Where it is, and what it is called once it is committed.
-    fn target(&self) -> Option<(StoragePath, StoragePath)> {
-        let directory = self.path.parent()?;
-        let committed = directory.join(&committed_name(self.path.file_name()?, self.checkpoint));
-        Some((directory, committed))
-    }
-}
-
-/// Makes pending files visible, durably. Idempotent: what is committed already stays as it is.
-pub(super) fn commit_all<'a>(fs: &dyn FileSystem, pending: impl IntoIterator<Item = &'a Pending>) -> Result<()> {
-    let mut directories = BTreeSet::new();
-    for file in pending {
-        let Some((directory, committed)) = file.target() else { continue };
-        commit_one(fs, file, &committed)?;
-        directories.insert(directory);
-    }
+    due.iter().try_for_each(|file| fs.remove_file(&file.mark()))?;
+    let directories: BTreeSet<&StoragePath> = due.iter().map(|file| &file.directory).collect();
+    directories.into_iter().try_for_each(|directory| fs.sync_dir(directory))?;
+    due.iter().try_for_each(|file| fs.rename(&file.pending(), &file.committed()))?;
     // Also where nothing was renamed now: the rename of an attempt that died may not be durable yet.
-    directories.iter().try_for_each(|directory| fs.sync_dir(directory))
+    places.iter().try_for_each(|place| sync_if_exists(fs, place))
 }
 
-fn commit_one(fs: &dyn FileSystem, file: &Pending, committed: &StoragePath) -> Result<()> {
-    if let Some(stat) = fs.stat(committed)? {
-        check_length(committed, file.length, stat.size)?;
-        // A crash in the middle of a rename may leave both names.
-        return fs.remove_file(&file.path);
+fn find(fs: &dyn FileSystem, by: By, file: &Uncommitted) -> Result<Found> {
+    if let Some(stat) = fs.stat(&file.committed())? {
+        if stat.size != file.length {
+            // It belongs to the user.
+            warn!(file = %file.committed(), written = file.length, found = stat.size, "a committed file was changed");
+        }
+        return Ok(Found::Committed);
     }
-    let Some(stat) = fs.stat(&file.path)? else {
-        return Err(Error::corrupt(
-            "a file that the checkpoint lists is neither pending nor committed: put it back under one of its names, or \
-             start the job fresh into an empty directory",
-        )
-        .with("file", &file.path)
-        .with("committed name", committed)
-        .with("checkpoint", file.checkpoint));
-    };
-    check_length(&file.path, file.length, stat.size)?;
-    fs.rename(&file.path, committed)
+    if let Some(stat) = fs.stat(&file.pending())? {
+        return check_length(file, stat.size).map(|()| Found::Pending);
+    }
+    if by == By::Recovery && fs.stat(&file.mark())?.is_none() {
+        return Ok(Found::Taken);
+    }
+    Err(Error::corrupt(
+        "an output file is gone before it was committed: put it back, or start the job fresh into an empty directory",
+    )
+    .with("file", file.pending())
+    .with("expected", format_args!("{} bytes", file.length))
+    .with("checkpoint", file.checkpoint))
 }
 
-fn check_length(path: &StoragePath, expected: u64, found: u64) -> Result<()> {
-    if expected == found {
+fn check_length(file: &Uncommitted, found: u64) -> Result<()> {
+    if file.length == found {
         return Ok(());
     }
     Err(Error::corrupt("an output file has not the length it was written with: somebody changed it")
-        .with("file", path)
-        .with("expected", format_args!("{expected} bytes"))
+        .with("file", file.pending())
+        .with("expected", format_args!("{} bytes", file.length))
         .with("found", format_args!("{found} bytes")))
 }
 
-/// Brings the directory to where the restored checkpoint left it: what it lists is committed, and nothing else that an
-/// earlier attempt left pending remains.
-///
-/// Every subtask sees the list of all. Each commits its share; the first removes what nobody lists. It leaves files of
-/// the running attempt alone, as other subtasks may have begun to write.
-pub(super) fn recover(
-    fs: &dyn FileSystem,
-    directory: &StoragePath,
-    namer: &Namer,
-    context: &SinkContext<'_>,
-    elements: Vec<PendingElement>,
-) -> Result<()> {
-    let names: Vec<String> = fs.list(directory)?.into_iter().filter(|e| !e.is_dir).map(|e| e.name).collect();
-    refuse_unfit(directory, &names, namer, context.restored_checkpoint)?;
-    let listed = elements.into_iter().map(Pending::from_element).collect::<Result<Vec<_>>>()?;
-    let share = listed.iter().skip(context.subtask as usize).step_by(context.parallelism.max(1) as usize);
-    commit_all(fs, share)?;
-    if context.subtask == 0 {
-        remove_left_behind(fs, directory, &names, namer, &listed)?;
+/// The user may have taken a directory as a whole.
+fn sync_if_exists(fs: &dyn FileSystem, directory: &StoragePath) -> Result<()> {
+    match fs.stat(directory)? {
+        Some(_) => fs.sync_dir(directory),
+        None => Ok(()),
     }
-    if !listed.is_empty() && context.subtask == 0 {
-        info!(files = listed.len(), operator = context.uid, "committed the output files of the restored checkpoint");
-    }
-    Ok(())
-}
-
-/// Refuses to write lines a second time.
-fn refuse_unfit(directory: &StoragePath, names: &[String], namer: &Namer, restored: Option<u64>) -> Result<()> {
-    let (sentence, found): (&str, Vec<&str>) = match restored {
-        None => (
-            "the output directory holds committed files, and a fresh start would write their lines again: restore the job \
-             from its latest checkpoint, choose another directory, or remove the files",
-            names.iter().map(String::as_str).filter(|name| is_committed(name)).collect(),
-        ),
-        Some(restored) => (
-            "files were committed after the checkpoint that is to be restored, and their lines would be written again: \
-             restore the latest checkpoint, choose another directory, or remove the files",
-            names
-                .iter()
-                .map(String::as_str)
-                .filter(|name| namer.committed_checkpoint(name).is_some_and(|id| id > restored))
-                .collect(),
-        ),
-    };
-    if found.is_empty() {
-        return Ok(());
-    }
-    let mut shown = found.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
-    if found.len() > NAMES_SHOWN {
-        shown.push_str(&format!(" and {} more", found.len() - NAMES_SHOWN));
-    }
-    let error = Error::incompatible(sentence).with("directory", directory).with("files", shown);
-    Err(match restored {
-        Some(restored) => error.with("checkpoint", restored),
-        None => error,
-    })
-}
-
-fn remove_left_behind(
-    fs: &dyn FileSystem,
-    directory: &StoragePath,
-    names: &[String],
-    namer: &Namer,
-    listed: &[Pending],
-) -> Result<()> {
-    let listed: BTreeSet<&StoragePath> = listed.iter().map(|pending| &pending.path).collect();
-    for name in names.iter().filter(|name| namer.is_left_behind(name)) {
-        let path = directory.join(name);
-        if !listed.contains(&path) {
-            debug!(file = %path, "removing an output file that no checkpoint lists");
-            fs.remove_file(&path)?;
-        }
-    }
-    Ok(())
 }

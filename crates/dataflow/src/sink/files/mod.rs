@@ -2,6 +2,8 @@
 
 mod commit;
 mod name;
+mod recover;
+mod uncommitted;
 mod unsynced;
 
 use std::fmt::{self, Debug};
@@ -13,8 +15,10 @@ use highwater_checkpoint::{FileSystem, FileWriter, LocalFileSystem, StoragePath,
 use highwater_state::{ListStateDescriptor, OperatorListState};
 use highwater_types::{Error, Result};
 
-use self::commit::{Pending, PendingElement, commit_all, recover};
-use self::name::Namer;
+use self::commit::{By, commit_all};
+use self::name::{Namer, mark_name};
+use self::recover::recover;
+use self::uncommitted::{Uncommitted, UncommittedElement};
 use self::unsynced::Unsynced;
 use super::{Durability, Sink, SinkContext, SinkWriter};
 
@@ -27,18 +31,35 @@ type Format<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 /// An exactly-once sink of lines in files (Flink's `FileSink` with a row format).
 ///
 /// Each subtask writes *pending* files, whose names begin with `.part-`. A checkpoint closes them, and syncs them in the
-/// background; when it is complete they are *committed* by a rename to `part-*`. A committed file never changes and never vanishes. Together
-/// they hold exactly the records of the completed checkpoints, in whatever way the job failed in between, and however
-/// often its parallelism changed. Subtasks without records make no files.
+/// background; when it is complete they are *committed* by a rename to `part-*`. Together the committed files hold
+/// exactly the records of the completed checkpoints, in whatever way the job failed in between, and however often its
+/// parallelism changed. Subtasks without records make no files.
 ///
 /// After a restore from checkpoint *n* everything that *n* lists is committed, and every other pending file of this
-/// sink of this job is deleted. The state is the union list state `pending`.
+/// sink of this job is deleted. The state is the union list state `uncommitted`.
+///
+/// # Committed files are the user's
+///
+/// The sink never changes a committed file, and never needs it again. It may be moved, changed or deleted at any moment,
+/// as may the whole directory when the job does not run and has no pending files: no later start and no restart minds.
+///
+/// A checkpoint still lists the files that were committed because of it, so a restore has to tell one that was taken
+/// away from one that was lost before its commit. For that each pending file has an empty *mark* beside it,
+/// `.part-*.uncommitted`, which goes, durably, before the file becomes visible. A restore finds
+///
+/// - the file under one of its names: it is, or becomes, committed;
+/// - neither name, and the mark: the file is lost, and the restore fails with an error that names it;
+/// - neither name, and no mark: the file was committed and taken away.
+///
+/// Not told from the last: a pending file that was lost together with its mark, as when the whole directory is deleted
+/// between a checkpoint and its commit; and one that was lost in the milliseconds of its commit, between the removal of
+/// the mark and the rename, if the process died there too. What is read before the commit is durable, milliseconds after
+/// the rename, may appear a second time after a power failure.
 ///
 /// **Refused.** A restore from a checkpoint older than what was committed, as lines would come twice; and a fresh start
-/// into a directory that holds committed files.
+/// into a directory that holds committed files of a sink with this uid. Files that were taken away are not seen.
 ///
-/// **Limits.** All subtasks must reach the same directory. Files stay where they are: to move them away while the job
-/// runs is fine once they are committed, but the two refusals above cannot see them any more.
+/// **Limits.** All subtasks must reach the same directory.
 ///
 /// ```
 /// use highwater_dataflow::{CollectionSource, ExecutionConfig, FileSink, Job};
@@ -119,7 +140,7 @@ impl<T: 'static> Sink<T> for FileSink<T> {
         let namer = Namer::new(context)?;
         let directory = StoragePath::from_local(&self.directory)?;
         create_dir_durable(&*self.fs, &directory)?;
-        let state = context.state.union_list_state(&ListStateDescriptor::<PendingElement>::new("pending"))?;
+        let state = context.state.union_list_state(&ListStateDescriptor::<UncommittedElement>::new("uncommitted"))?;
         recover(&*self.fs, &directory, &namer, context, state.get()?)
             .map_err(|error| error.with("operator", context.uid))?;
         Ok(Box::new(LineWriter {
@@ -155,19 +176,26 @@ struct LineWriter<T> {
     closed: Vec<ClosedFile>,
     unsynced: Unsynced,
     /// Files that belong to a checkpoint and are not yet committed.
-    prepared: Vec<Pending>,
-    state: OperatorListState<PendingElement>,
+    prepared: Vec<Uncommitted>,
+    state: OperatorListState<UncommittedElement>,
 }
 
 struct OpenFile {
-    path: StoragePath,
+    name: String,
     writer: Box<dyn FileWriter>,
     length: u64,
 }
 
 struct ClosedFile {
-    path: StoragePath,
+    name: String,
     length: u64,
+}
+
+/// Creates a file, and the mark that is there until its commit begins.
+fn create_marked(fs: &dyn FileSystem, directory: &StoragePath, name: &str) -> Result<Box<dyn FileWriter>> {
+    let mark = directory.join(&mark_name(name));
+    fs.create_new(&mark)?.close()?;
+    fs.create_new(&directory.join(name)).inspect_err(|_| drop(fs.remove_file(&mark)))
 }
 
 impl<T> LineWriter<T> {
@@ -179,16 +207,16 @@ impl<T> LineWriter<T> {
         let file = match &mut self.current {
             Some(file) => file,
             none => {
-                let path = self.directory.join(&self.namer.next_pending());
-                let writer = self.fs.create_new(&path)?;
-                none.insert(OpenFile { path, writer, length: 0 })
+                let name = self.namer.next_name();
+                let writer = create_marked(&*self.fs, &self.directory, &name)?;
+                none.insert(OpenFile { name, writer, length: 0 })
             }
         };
         if let Err(error) = file.writer.write_all(&self.buffer) {
             // Part of the buffer may be in the file: it must not come twice.
             self.unsynced.fail();
             return Err(Error::storage("cannot write to an output file: check the space that is left")
-                .with("file", &file.path)
+                .with("file", self.directory.join(&file.name))
                 .because(error));
         }
         file.length += self.buffer.len() as u64;
@@ -202,9 +230,9 @@ impl<T> LineWriter<T> {
     }
 
     fn close_file(&mut self) {
-        if let Some(OpenFile { path, writer, length }) = self.current.take() {
+        if let Some(OpenFile { name, writer, length }) = self.current.take() {
             self.unsynced.add(writer);
-            self.closed.push(ClosedFile { path, length });
+            self.closed.push(ClosedFile { name, length });
         }
     }
 }
@@ -225,13 +253,14 @@ impl<T> SinkWriter<T> for LineWriter<T> {
         self.flush()?;
         self.close_file();
         let closed = self.closed.drain(..);
-        self.prepared.extend(closed.map(|file| Pending {
-            path: file.path,
+        self.prepared.extend(closed.map(|file| Uncommitted {
+            directory: self.directory.clone(),
+            path: file.name,
             checkpoint: checkpoint_id,
             length: file.length,
         }));
         // Replaces what was restored: that is committed.
-        self.state.update(self.prepared.iter().map(Pending::to_element))
+        self.state.update(self.prepared.iter().map(Uncommitted::to_element))
     }
 
     fn durability(&mut self) -> Option<Durability> {
@@ -241,9 +270,9 @@ impl<T> SinkWriter<T> for LineWriter<T> {
 
     fn commit(&mut self, checkpoint_id: u64) -> Result<()> {
         // Prepared in the order of checkpoints.
-        let due = self.prepared.partition_point(|pending| pending.checkpoint <= checkpoint_id);
+        let due = self.prepared.partition_point(|file| file.checkpoint <= checkpoint_id);
         let (now, _later) = self.prepared.split_at(due);
-        commit_all(&*self.fs, now)?;
+        commit_all(&*self.fs, By::Writer, now)?;
         self.prepared.drain(..due);
         Ok(())
     }

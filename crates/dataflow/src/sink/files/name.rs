@@ -11,12 +11,15 @@ const JOB_DIGITS: usize = 8;
 /// Longest uid, escaped, in bytes.
 const UID_BYTES: usize = 150;
 
-/// Names a subtask's files: `.part-<job>-<uid>-<subtask>-<attempt>-<sequence>` while they are pending, the same without
-/// the dot and with `-<checkpoint>` behind it once they are committed. Uid and attempt are [escaped](escape). A uid may
-/// hold dashes, the parts behind it do not: their number tells where it ends.
+/// What follows the name of an uncommitted file in the name of its mark.
+const MARK: &str = ".uncommitted";
+
+/// Names a subtask's files: `.part-<job>-<uid>-<subtask>-<attempt>-<sequence>` until they are committed, then the same
+/// without the dot and with `-<checkpoint>` behind it. Uid and attempt are [escaped](escape). A uid may hold dashes, the
+/// parts behind it do not: their number tells where it ends.
 #[derive(Debug)]
 pub(super) struct Namer {
-    /// `.part-<job>-<uid>-`: every pending file of this sink of this job begins with it.
+    /// `.part-<job>-<uid>-`: every uncommitted file of this sink of this job begins with it.
     sink: String,
     /// `.part-<job>-<uid>-<subtask>-<attempt>-`
     subtask: String,
@@ -45,15 +48,16 @@ impl Namer {
         Ok(Self { sink, subtask, attempt, uid, next: 0 })
     }
 
-    /// A new pending name.
-    pub(super) fn next_pending(&mut self) -> String {
+    /// The name of a new file.
+    pub(super) fn next_name(&mut self) -> String {
         self.next += 1;
         format!("{}{}", self.subtask, self.next)
     }
 
-    /// Whether this is a pending file of this sink of this job, of an attempt that is over.
+    /// Whether this is an uncommitted file of this sink of this job, or the mark of one, of an attempt that is over.
     pub(super) fn is_left_behind(&self, name: &str) -> bool {
-        name.strip_prefix(&self.sink).and_then(PendingTail::parse).is_some_and(|tail| tail.attempt != self.attempt)
+        let file = name.strip_suffix(MARK).unwrap_or(name);
+        file.strip_prefix(&self.sink).and_then(Tail::parse).is_some_and(|tail| tail.attempt != self.attempt)
     }
 
     /// The checkpoint with which a file was committed, if it is a file of a sink with this uid, of whatever job.
@@ -61,17 +65,17 @@ impl Namer {
         let (pending, checkpoint) = name.strip_prefix("part-")?.rsplit_once('-')?;
         let (_job, rest) = pending.split_once('-')?;
         let tail = rest.strip_prefix(&self.uid)?.strip_prefix('-')?;
-        PendingTail::parse(tail)?;
+        Tail::parse(tail)?;
         checkpoint.parse().ok()
     }
 }
 
 /// `<subtask>-<attempt>-<sequence>`
-struct PendingTail<'a> {
+struct Tail<'a> {
     attempt: &'a str,
 }
 
-impl<'a> PendingTail<'a> {
+impl<'a> Tail<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split('-');
         let (subtask, attempt, sequence) = (parts.next()?, parts.next()?, parts.next()?);
@@ -81,14 +85,19 @@ impl<'a> PendingTail<'a> {
     }
 }
 
-/// The name under which a pending file is committed with a checkpoint.
-pub(super) fn committed_name(pending: &str, checkpoint: u64) -> String {
-    format!("{}-{checkpoint}", pending.strip_prefix('.').unwrap_or(pending))
+/// The name of the mark of an uncommitted file.
+pub(super) fn mark_name(file: &str) -> String {
+    format!("{file}{MARK}")
 }
 
-/// Whether a name is that of a committed file of any sink.
-pub(super) fn is_committed(name: &str) -> bool {
-    name.starts_with("part-")
+/// Whether a name is that of an uncommitted file of any sink.
+pub(super) fn is_uncommitted(name: &str) -> bool {
+    name.starts_with(".part-") && !name.ends_with(MARK)
+}
+
+/// The name under which a file is committed with a checkpoint.
+pub(super) fn committed_name(file: &str, checkpoint: u64) -> String {
+    format!("{}-{checkpoint}", file.strip_prefix('.').unwrap_or(file))
 }
 
 /// Letters, digits, `_` and `.` stay, and dashes if asked for; every other byte becomes `%` and two hex digits. What
@@ -119,27 +128,31 @@ mod tests {
     #[test]
     fn names_are_new_each_time_and_known_again() {
         let mut mine = namer("word-count/out", "a-1");
-        let (first, second) = (mine.next_pending(), mine.next_pending());
+        let (first, second) = (mine.next_name(), mine.next_name());
         assert_eq!(first, ".part-01234567-word-count%2fout-3-a%2d1-1");
         assert_ne!(first, second);
         assert_eq!(committed_name(&first, 7), "part-01234567-word-count%2fout-3-a%2d1-1-7");
         assert_eq!(mine.committed_checkpoint(&committed_name(&first, 7)), Some(7));
-        assert!(!is_committed(&first) && is_committed(&committed_name(&first, 7)));
+        assert!(is_uncommitted(&first) && !is_uncommitted(&committed_name(&first, 7)));
+        assert!(!is_uncommitted(&mark_name(&first)));
     }
 
     #[test]
     fn only_files_of_this_sink_and_of_other_attempts_are_left_behind() {
         let mut now = namer("out", "2");
-        assert!(now.is_left_behind(&namer("out", "1").next_pending()));
-        let current = now.next_pending();
+        let before = namer("out", "1").next_name();
+        assert!(now.is_left_behind(&before) && now.is_left_behind(&mark_name(&before)));
+        let current = now.next_name();
         assert!(!now.is_left_behind(&current), "another subtask of this attempt may be writing it");
-        assert!(!now.is_left_behind(&namer("out-2", "1").next_pending()), "another sink");
-        assert!(!now.is_left_behind(&namer("ou", "1").next_pending()), "another sink");
+        assert!(!now.is_left_behind(&mark_name(&current)));
+        assert!(!now.is_left_behind(&namer("out-2", "1").next_name()), "another sink");
+        assert!(!now.is_left_behind(&namer("ou", "1").next_name()), "another sink");
         assert!(!now.is_left_behind(".part-89abcdef-out-3-1-1"), "another job");
         for foreign in [
             ".part-01234567-out-notes",
             ".part-01234567-out-3-1-1-7-9",
             ".part-01234567-out-x-1-1",
+            ".part-01234567-out-3-1-1.parquet",
             "part-01234567-out-3-1-1",
         ] {
             assert!(!now.is_left_behind(foreign), "{foreign}");

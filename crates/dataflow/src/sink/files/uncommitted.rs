@@ -1,0 +1,72 @@
+//! Files that a checkpoint lists because they are not committed yet.
+
+use highwater_checkpoint::StoragePath;
+use highwater_types::{Error, Result};
+
+use super::name::{committed_name, is_uncommitted, mark_name};
+
+/// An uncommitted file in the operator state: output directory, path below it, checkpoint, length in bytes.
+pub(super) type UncommittedElement = (String, String, i64, i64);
+
+/// A whole and synced file that waits for its checkpoint to complete.
+///
+/// Beside it, in the output directory, lies an empty file, its *mark*, until its commit begins. That tells a file that
+/// was committed and taken away from one that was lost: see [`commit_all`](super::commit::commit_all).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Uncommitted {
+    /// The output directory.
+    pub(super) directory: StoragePath,
+    /// Path below it.
+    pub(super) path: String,
+    pub(super) checkpoint: u64,
+    /// In bytes.
+    pub(super) length: u64,
+}
+
+impl Uncommitted {
+    pub(super) fn to_element(&self) -> UncommittedElement {
+        let [checkpoint, length] = [self.checkpoint, self.length].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        (self.directory.to_string(), self.path.clone(), checkpoint, length)
+    }
+
+    pub(super) fn from_element((directory, path, checkpoint, length): UncommittedElement) -> Result<Self> {
+        let parsed = StoragePath::parse(&directory).ok();
+        let is_known = parsed.as_ref().is_some_and(|parsed| parsed.join(&path).is_below(parsed))
+            && is_uncommitted(path.rsplit('/').next().unwrap_or_default());
+        match (parsed, u64::try_from(checkpoint), u64::try_from(length)) {
+            (Some(directory), Ok(checkpoint), Ok(length)) if is_known => {
+                Ok(Self { directory, path, checkpoint, length })
+            }
+            _ => Err(Error::corrupt("an element of the sink's state is no uncommitted file: use another snapshot")
+                .with("state", "uncommitted")
+                .with("found", format_args!("({directory}, {path}, {checkpoint}, {length})"))),
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The directory that holds it.
+    pub(super) fn place(&self) -> StoragePath {
+        match self.path.rsplit_once('/') {
+            Some((bucket, _)) => self.directory.join(bucket),
+            None => self.directory.clone(),
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn pending(&self) -> StoragePath {
+        self.directory.join(&self.path)
+    }
+
+    /// Where it is once it is committed.
+    pub(super) fn committed(&self) -> StoragePath {
+        self.place().join(&committed_name(self.name(), self.checkpoint))
+    }
+
+    /// Its mark, which is there until its commit begins.
+    pub(super) fn mark(&self) -> StoragePath {
+        self.directory.join(&mark_name(self.name()))
+    }
+}
