@@ -73,8 +73,8 @@ options! {
     FRAMESIZE: MemorySize = new("pekko.framesize", "10485760b"), older ["akka.framesize"];
     /// Number of key groups of operators that do not set it, 1 to 32768; -1 derives it from the first parallelism.
     MAX_PARALLELISM: i32 = new("pipeline.max-parallelism", "-1");
-    /// Slots of a process, at least 1: they share its managed memory. The runtime of a job sets it to the number of
-    /// workers in the process before it configures the backend.
+    /// Slots of a process, at least 1: they share its managed memory. A job runs that many workers in a process, unless
+    /// the program says how many; then that is the number of slots.
     NUM_TASK_SLOTS: i32 = new("taskmanager.numberOfTaskSlots", "1");
 
     /// Time between the starts of two checkpoints, at least 10 ms; not set: no periodic checkpoints.
@@ -89,10 +89,10 @@ options! {
     MAX_CONCURRENT_CHECKPOINTS: i32 = new("execution.checkpointing.max-concurrent-checkpoints", "1");
     /// How many checkpoints in a row may fail before the job fails, at least 0.
     TOLERABLE_FAILURE_NUMBER: i32 = new("execution.checkpointing.tolerable-failed-checkpoints", "0");
-    /// What happens to the checkpoints of a job that is cancelled. Not set: the runtime's own rule.
+    /// What happens to the checkpoints of a job that ends. Not set: they are kept, however it ends.
     EXTERNALIZED_CHECKPOINT_RETENTION: Option<ExternalizedRetention> =
         optional("execution.checkpointing.externalized-checkpoint-retention");
-    /// Whether barriers may overtake records. Highwater aligns; a warning says so.
+    /// Whether barriers may overtake records. Highwater aligns, and refuses to be asked for anything else.
     UNALIGNED_CHECKPOINTS: bool = new("execution.checkpointing.unaligned.enabled", "false"),
         older ["execution.checkpointing.unaligned"];
 

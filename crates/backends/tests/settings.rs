@@ -49,7 +49,7 @@ fn everything_set() {
         ("execution.checkpointing.mode", "exactly_once"),
         ("execution.checkpointing.externalized-checkpoint-retention", "retain_on_cancellation"),
         ("execution.checkpointing.snapshot-compression", "TRUE"),
-        ("execution.checkpointing.unaligned", "true"),
+        ("execution.checkpointing.unaligned", "false"),
         ("state.checkpoints.num-retained", "4"),
         ("execution.savepoint.path", "/data/sp"),
         ("execution.savepoint.ignore-unclaimed-state", "true"),

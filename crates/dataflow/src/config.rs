@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_backends::{
-    BackendRegistry, Configuration, JobSettings, RestartStrategy, StateBackend, options, select_checkpoint_storage,
+    BackendRegistry, ClaimMode, Configuration, ExternalizedRetention, JobSettings, RestartStrategy, StateBackend,
+    options, select_checkpoint_storage,
 };
 use highwater_checkpoint::CheckpointStorage;
 use highwater_types::{Error, Result};
@@ -12,15 +13,29 @@ use highwater_types::{Error, Result};
 use crate::JobHandle;
 
 /// What a job starts from.
+///
+/// A pointer belongs to the first start with it, as in Flink it belongs to the submission of a job. Once the job has
+/// completed a checkpoint of its own, the same start goes on from there, so that whatever restarts the command line
+/// after a crash loses nothing. The job's directory holds a note of what its checkpoints continue from
+/// (`_lineage.<n>`, which Flink ignores); another pointer than the noted one is followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StartFrom {
-    /// The newest checkpoint in the job's own directory, which belongs to the job; nothing if there is none. A job
-    /// that has finished is not run again.
+    /// The newest checkpoint in the job's own directory, which belongs to the job, or the savepoint with which it was
+    /// stopped later; nothing if there is none. A job that has finished is not run again.
     #[default]
     Latest,
     /// A snapshot somewhere: the directory or the metadata file of a checkpoint or savepoint, of Highwater or Flink.
-    /// It stays the user's: the job never deletes it.
+    /// The newest of the job's own checkpoints wins if it continues from this snapshot; whether it finished counts then
+    /// as with [`Latest`](Self::Latest).
+    ///
+    /// Whose the snapshot is from then on says `execution.state-recovery.claim-mode`
+    /// ([`claim_mode`](ExecutionConfig::claim_mode)). By default it stays the user's: the job never deletes it or a file
+    /// that it needs, also where it is one of the job's own checkpoints, during this run and all later ones; and the
+    /// first checkpoint of the job is full, so that none of its checkpoints needs a file of the snapshot.
     Pointer(String),
+    /// A snapshot as with [`Pointer`](Self::Pointer), also if the job has gone on from it: what it has done since is
+    /// given up, with every start anew.
+    Anew(String),
     /// Nothing, whatever is in the job's directory. What is there is replaced once a new checkpoint is complete.
     Fresh,
 }
@@ -86,7 +101,8 @@ impl ExecutionConfig {
         self
     }
 
-    /// Worker threads in this process. Each runs one subtask of every operator. Default 1.
+    /// Worker threads in this process, at least 1. Each runs one subtask of every operator. Default:
+    /// `taskmanager.numberOfTaskSlots`, which is 1 unless configured.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
@@ -133,6 +149,36 @@ impl ExecutionConfig {
     /// How many completed checkpoints are kept (`execution.checkpointing.num-retained`). Default 1.
     pub fn retained_checkpoints(mut self, checkpoints: u32) -> Self {
         self.configuration.set(&options::MAX_RETAINED_CHECKPOINTS, i32::try_from(checkpoints).unwrap_or(i32::MAX));
+        self
+    }
+
+    /// What becomes of the checkpoints when the job ends (`execution.checkpointing.externalized-checkpoint-retention`).
+    /// Default: they are kept, however it ends. A snapshot of the user is kept always, and so is every checkpoint when
+    /// the process is killed, or the job could not even begin to run.
+    ///
+    /// | policy | finished | stopped | cancelled | failed |
+    /// |---|---|---|---|---|
+    /// | none set | kept | kept | kept | kept |
+    /// | `RETAIN_ON_CANCELLATION` | deleted | kept | kept | kept |
+    /// | `DELETE_ON_CANCELLATION` | deleted | kept | deleted | kept |
+    /// | `NO_EXTERNALIZED_CHECKPOINTS` | deleted | deleted | deleted | deleted |
+    ///
+    /// A finished job is known as finished also without its checkpoints.
+    pub fn checkpoint_retention(mut self, policy: ExternalizedRetention) -> Self {
+        self.configuration.set(&options::EXTERNALIZED_CHECKPOINT_RETENTION, Some(policy));
+        self
+    }
+
+    /// Whose the snapshot is that [`StartFrom::Pointer`] names (`execution.state-recovery.claim-mode`), from the first
+    /// start with it on:
+    ///
+    /// | mode | owner | the job's first checkpoint | deleted by the job |
+    /// |---|---|---|---|
+    /// | [`NoClaim`](ClaimMode::NoClaim), the default | the user | full: no checkpoint needs the snapshot | never |
+    /// | [`Claim`](ClaimMode::Claim) | the job | may share its files | when newer checkpoints replace it, as its own; the directory around it stays |
+    /// | [`Legacy`](ClaimMode::Legacy) | the user | may share its files: keep it as long as the job lives | never |
+    pub fn claim_mode(mut self, mode: ClaimMode) -> Self {
+        self.configuration.set(&options::CLAIM_MODE, mode);
         self
     }
 
@@ -201,14 +247,14 @@ impl ExecutionConfig {
     /// Reads and checks everything; nothing is touched.
     pub(crate) fn resolve(&self) -> Result<Resolved> {
         let settings = JobSettings::from_configuration(&self.configuration)?;
-        let backend = self.effective_backend()?;
+        let backend = self.effective_backend(self.local_workers()?)?;
         let storage = select_checkpoint_storage(&*backend, self.storage.clone(), &self.configuration)?;
         let start = match (&self.start, &settings.recovery.path) {
             (Some(start), _) => start.clone(),
             (None, Some(path)) => StartFrom::Pointer(path.clone()),
             (None, None) => StartFrom::Latest,
         };
-        let workers = self.workers.unwrap_or(1);
+        let workers = self.local_workers()?;
         let (processes, process) = self.cluster.as_ref().map_or((1, 0), |cluster| (cluster.hosts.len(), cluster.index));
         if workers == 0 || processes == 0 || process >= processes {
             return Err(Error::configuration(
@@ -223,10 +269,25 @@ impl ExecutionConfig {
         Ok(Resolved { settings, backend, storage, start, workers, process, parallelism })
     }
 
-    /// The backend with its unset fields from the one configuration there is. A worker is a slot.
-    fn effective_backend(&self) -> Result<Arc<dyn StateBackend>> {
+    /// A worker is a slot.
+    fn local_workers(&self) -> Result<usize> {
+        match self.workers {
+            Some(workers) => Ok(workers),
+            None => {
+                let slots = self.configuration.get(&options::NUM_TASK_SLOTS)?;
+                usize::try_from(slots).ok().filter(|slots| *slots > 0).ok_or_else(|| {
+                    Error::configuration("a process needs at least one slot")
+                        .with("key", options::NUM_TASK_SLOTS.key())
+                        .with("value", slots)
+                })
+            }
+        }
+    }
+
+    /// The backend with its unset fields from the one configuration there is.
+    fn effective_backend(&self, workers: usize) -> Result<Arc<dyn StateBackend>> {
         let mut configuration = self.configuration.clone();
-        let workers = self.workers.unwrap_or(1).max(1);
+        let workers = workers.max(1);
         configuration.set(&options::NUM_TASK_SLOTS, i32::try_from(workers).unwrap_or(i32::MAX));
         self.registry.effective_backend(self.backend.as_deref(), &configuration, &Configuration::new())
     }

@@ -9,12 +9,13 @@ use highwater_checkpoint::{
 };
 use highwater_types::{Error, ErrorKind, Result};
 
-use crate::config::{Resolved, StartFrom};
-use crate::finished::FinishedMarker;
+use crate::config::Resolved;
+use crate::finished::{Finished, FinishedMarker};
 use crate::graph::{OperatorKind, OperatorPlan};
 use crate::progress::{JobStatus, RestoredFrom};
 use crate::restart::{Restarts, can_heal, random};
 use crate::restore::{check_snapshot, choose_max_parallelism};
+use crate::retention::{End, keeps};
 use crate::runtime::attempt::{Attempt, catch, lock};
 use crate::runtime::bridge::Outgoing;
 use crate::runtime::control::{Hub, Link, Port, Waker, Workers, connect};
@@ -23,6 +24,7 @@ use crate::runtime::io::{IoThread, SharedStore};
 use crate::runtime::message::{Ending, Opening, Restore};
 use crate::runtime::pool::{OpenStreams, SnapshotPool};
 use crate::runtime::worker::{Elsewhere, WorkerSetup, run};
+use crate::start::{self, Lineage, Snapshot};
 use crate::{ExecutionConfig, Job, JobHandle, JobOutcome};
 
 /// Threads that write snapshots.
@@ -38,6 +40,8 @@ pub(crate) struct Execution {
     origin: Instant,
     /// Only in the process that coordinates.
     coordination: Option<Coordination>,
+    /// Whether an attempt has come so far that all operators were open.
+    has_run: bool,
 }
 
 /// What the coordinating process keeps over all attempts.
@@ -46,17 +50,11 @@ struct Coordination {
     access: Arc<dyn CheckpointStorageAccess>,
     store: SharedStore,
     finished: FinishedMarker,
+    lineage: Lineage,
     /// The snapshot to begin with, unless the job has taken a checkpoint since.
     initial: Option<Snapshot>,
     /// Least id of a checkpoint that belongs to this execution.
     first_checkpoint: u64,
-}
-
-/// A snapshot to restore.
-#[derive(Clone)]
-struct Snapshot {
-    restore: Restore,
-    from: RestoredFrom,
 }
 
 impl Execution {
@@ -80,7 +78,16 @@ impl Execution {
             _ => timely::CommunicationConfig::Process(resolved.workers),
         };
         let handle = config.handle.clone();
-        Ok(Self { job: job.clone(), resolved, timely, plan, handle, origin: Instant::now(), coordination })
+        Ok(Self {
+            job: job.clone(),
+            resolved,
+            timely,
+            plan,
+            handle,
+            origin: Instant::now(),
+            coordination,
+            has_run: false,
+        })
     }
 
     /// Runs attempts until one comes to an end, or a failure is not forgiven.
@@ -89,21 +96,28 @@ impl Execution {
             return Ok(JobOutcome::AlreadyFinished);
         }
         self.warn();
+        let result = self.run_attempts();
+        self.release_checkpoints(&result);
+        match result {
+            Ok(ending) => Ok(ending.outcome()),
+            Err(_) if self.handle.is_cancelled() => Ok(JobOutcome::Cancelled),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn run_attempts(&mut self) -> Result<Ending> {
         let mut restarts = Restarts::new(self.resolved.settings.restart.clone());
         for number in 1.. {
             let failure = match self.attempt(number) {
-                Ok(Ending::Stopped) => return Ok(JobOutcome::Stopped),
-                Ok(Ending::Finished) => {
-                    self.mark_finished();
-                    return Ok(JobOutcome::Finished);
-                }
+                Ok(ending) => return Ok(ending),
                 Err(failure) => failure,
             };
+            self.has_run |= matches!(self.handle.progress().status, JobStatus::Running | JobStatus::Finishing);
             let delay = match can_heal(&failure) && !self.is_cluster() {
                 true => restarts.next(self.origin.elapsed(), random()),
                 false => None,
             };
-            let Some(delay) = delay else { return Err(failure) };
+            let Some(delay) = delay.filter(|_| !self.handle.is_cancelled()) else { return Err(failure) };
             tracing::warn!(attempt = number, error = %failure, ?delay, "the attempt failed; the job restarts");
             self.handle.update(|progress| {
                 progress.status = JobStatus::Restarting;
@@ -119,34 +133,37 @@ impl Execution {
     /// Finds the snapshot to begin with. False if the job has finished before. Nothing is touched before it is found.
     fn choose_start(&mut self) -> Result<bool> {
         let Some(coordination) = &mut self.coordination else { return Ok(true) };
-        let mut has_finished = false;
-        match &self.resolved.start {
-            StartFrom::Latest => {
-                let latest = lock(&coordination.store).latest_to_restore()?.cloned();
-                has_finished = latest.as_ref().is_some_and(|latest| coordination.finished.is_for(latest.id()));
-                coordination.first_checkpoint = 0;
-            }
-            StartFrom::Pointer(pointer) => {
-                let snapshot = self.resolved.storage.resolve(pointer)?;
-                let checkpoint_id = snapshot.metadata()?.checkpoint_id;
-                coordination.initial = Some(Snapshot {
-                    from: RestoredFrom { checkpoint_id, pointer: snapshot.pointer() },
-                    restore: Restore {
-                        checkpoint: checkpoint_id,
-                        pointer: Some(snapshot.pointer()),
-                        is_own: false,
-                        metadata: snapshot.metadata_bytes,
-                    },
-                });
-                coordination.first_checkpoint = coordination.first_checkpoint.max(checkpoint_id.saturating_add(1));
-            }
-            StartFrom::Fresh => {}
+        let Coordination { store, finished, lineage, .. } = coordination;
+        let beginning = start::begin(&self.resolved, &mut lock(store), finished, lineage)?;
+        lock(store).remove_orphans();
+        if !beginning.has_finished {
+            finished.remove()?;
         }
-        lock(&coordination.store).remove_orphans();
-        if !has_finished {
-            coordination.finished.remove()?;
+        coordination.initial = beginning.initial;
+        coordination.first_checkpoint = beginning.first_checkpoint;
+        Ok(!beginning.has_finished)
+    }
+
+    /// Keeps or deletes the checkpoints of a job that has ended, and notes whether it has finished. A job that could not
+    /// begin to run, or whose checkpoints are damaged, loses nothing.
+    fn release_checkpoints(&self, result: &Result<Ending>) {
+        let Some(coordination) = &self.coordination else { return };
+        let end = match result {
+            Ok(ending) => End::of(*ending),
+            Err(_) if self.handle.is_cancelled() => End::Cancelled,
+            Err(failure) if self.has_run && failure.kind() != ErrorKind::Corrupt => End::Failed,
+            Err(_) => return,
+        };
+        let is_kept = keeps(self.resolved.settings.checkpointing.retention, end);
+        if let (End::Finished, Some(checkpoint)) = (end, coordination.newest())
+            && let Err(error) = coordination.finished.write(Finished { checkpoint, is_here: is_kept })
+        {
+            tracing::warn!(%error, "the job has finished, but that could not be recorded: a new start runs it once more");
+            return;
         }
-        Ok(!has_finished)
+        if !is_kept {
+            lock(&coordination.store).discard_all();
+        }
     }
 
     /// An exactly-once sink whose job dies with the process cannot keep its promise.
@@ -312,15 +329,6 @@ impl Execution {
             self.handle.clone(),
         ))
     }
-
-    fn mark_finished(&self) {
-        if let Some(coordination) = &self.coordination
-            && let Some(latest) = lock(&coordination.store).latest().map(|latest| latest.id())
-            && let Err(error) = coordination.finished.write(latest)
-        {
-            tracing::warn!(%error, "the job has finished, but that could not be recorded: a new start runs it once more");
-        }
-    }
 }
 
 impl Coordination {
@@ -329,15 +337,20 @@ impl Coordination {
         let access = resolved.storage.open(job.id()).map_err(|error| error.with("job", job.name()))?;
         let store = CompletedCheckpointStore::recover(Arc::clone(&access), settings.retained as usize)?;
         let coordinator = Coordinator::new(settings.coordinator.clone())?;
-        let first_checkpoint = store.next_checkpoint_id();
         Ok(Self {
             coordinator: Arc::new(Mutex::new(coordinator)),
             finished: FinishedMarker::new(access.directory()),
+            lineage: Lineage::read(access.directory())?,
             access,
             store: Arc::new(Mutex::new(store)),
             initial: None,
-            first_checkpoint,
+            first_checkpoint: 0,
         })
+    }
+
+    /// The newest checkpoint that is complete.
+    fn newest(&self) -> Option<u64> {
+        lock(&self.store).latest().map(|latest| latest.id())
     }
 
     /// The newest checkpoint of this execution, else the snapshot it began with.

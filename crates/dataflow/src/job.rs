@@ -67,7 +67,10 @@ pub enum JobOutcome {
     Finished,
     /// It was asked to stop, took a last checkpoint, and can be resumed.
     Stopped,
-    /// It had finished in an earlier run, and did nothing now. To run it again, start it fresh or from a pointer.
+    /// It was ended at once. It can be resumed from its newest checkpoint, unless
+    /// [`checkpoint_retention`](ExecutionConfig::checkpoint_retention) says that none is kept.
+    Cancelled,
+    /// It had finished in an earlier run, and did nothing now. To run it again, start it fresh or from another pointer.
     AlreadyFinished,
 }
 
@@ -110,14 +113,15 @@ impl Job {
     ///
     /// # Errors
     /// Whatever the settings, the snapshot or the program have wrong; the failure that the restart strategy did not
-    /// forgive.
+    /// forgive. A [`JobHandle`](crate::JobHandle) that another execution uses at the moment.
     pub fn execute(&self, config: &ExecutionConfig) -> Result<JobResult> {
+        let handle = &config.handle;
+        let _running = handle.begin()?;
         let resolved = config.resolve()?;
         let plan = self.plan(resolved.parallelism)?;
-        let handle = config.handle.clone();
-        let outcome = Execution::new(self, config, resolved, plan).and_then(Execution::run);
+        let outcome = Execution::new(self, config, resolved, plan).and_then(Execution::run)?;
         handle.update(|progress| progress.status = JobStatus::Ended);
-        Ok(JobResult { outcome: outcome?, progress: handle.progress() })
+        Ok(JobResult { outcome, progress: handle.progress() })
     }
 
     pub(crate) fn program(&self) -> &Program {

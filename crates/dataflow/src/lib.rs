@@ -31,9 +31,11 @@ mod operator;
 mod progress;
 mod restart;
 mod restore;
+mod retention;
 mod runtime;
 mod sink;
 mod source;
+mod start;
 
 pub use config::{Cluster, ExecutionConfig, StartFrom};
 pub use graph::{Collector, DataStream, KeyedStream, OpenContext, Record, StreamEnvironment};

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use highwater_types::{Error, Result};
+
 use crate::runtime::attempt::{Attempt, lock};
 
 /// A count that one thread raises and others read. On a cache line of its own.
@@ -122,9 +124,11 @@ pub struct Progress {
     pub last_failure: Option<String>,
 }
 
-/// A handle on a running job, for the program that started it: its progress, and the request to stop.
+/// A handle on a running job, for the program that started it: its progress, and requests to it.
 ///
-/// Clone it before the job starts and use it from any thread.
+/// Clone it before the job starts and use it from any thread. It can be used for one execution after the other, and
+/// begins anew with each: what it shows is that of the last. A request that comes before the first execution waits for
+/// it; one that comes after an execution has ended is nobody's, and forgotten.
 ///
 /// ```
 /// use highwater_dataflow::{JobHandle, JobStatus};
@@ -143,15 +147,35 @@ struct Shared {
     state: Mutex<State>,
     /// Told of every stop.
     stopped: Condvar,
-    counters: Counters,
 }
 
 #[derive(Debug, Default)]
 struct State {
     progress: Progress,
     durations: Vec<Duration>,
+    counters: Counters,
+    is_running: bool,
     is_stopped: bool,
+    is_cancelled: bool,
     attempt: Option<Arc<Attempt>>,
+}
+
+impl State {
+    /// Whether a request is somebody's.
+    fn takes_requests(&self) -> bool {
+        self.is_running || self.progress.status == JobStatus::Created
+    }
+}
+
+/// The time of one execution. When it is over, requests are forgotten.
+pub(crate) struct Running<'a>(&'a JobHandle);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.shared.state);
+        state.progress.status = JobStatus::Ended;
+        (state.is_running, state.is_stopped, state.is_cancelled) = (false, false, false);
+    }
 }
 
 impl JobHandle {
@@ -163,22 +187,37 @@ impl JobHandle {
 
     /// Asks the job to take a last checkpoint, commit it and end. It can be resumed from there.
     pub fn stop(&self) {
+        self.request(|state| &mut state.is_stopped, Attempt::stop);
+    }
+
+    /// Ends the job at once ([`JobOutcome::Cancelled`](crate::JobOutcome::Cancelled)): no checkpoint is taken, what is
+    /// not yet committed is not. Like a failure it can be resumed from the newest checkpoint, if that is
+    /// [kept](crate::ExecutionConfig::checkpoint_retention).
+    pub fn cancel(&self) {
+        self.request(|state| &mut state.is_cancelled, Attempt::cancel_job);
+    }
+
+    fn request(&self, flag: impl FnOnce(&mut State) -> &mut bool, pass_on: impl FnOnce(&Attempt)) {
         let attempt = {
             let mut state = lock(&self.shared.state);
-            state.is_stopped = true;
+            if !state.takes_requests() {
+                return;
+            }
+            *flag(&mut state) = true;
             state.attempt.clone()
         };
         self.shared.stopped.notify_all();
         if let Some(attempt) = attempt {
-            attempt.stop();
+            pass_on(&attempt);
         }
     }
 
     /// How far the job is.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        let mut progress = lock(&self.shared.state).progress.clone();
-        (progress.records_in, progress.records_out) = self.shared.counters.totals();
+        let state = lock(&self.shared.state);
+        let mut progress = state.progress.clone();
+        (progress.records_in, progress.records_out) = state.counters.totals();
         progress
     }
 
@@ -188,8 +227,27 @@ impl JobHandle {
         lock(&self.shared.state).durations.clone()
     }
 
+    /// Begins an execution, which ends when the result is dropped.
+    ///
+    /// # Errors
+    /// `Program` while another one uses the handle.
+    pub(crate) fn begin(&self) -> Result<Running<'_>> {
+        let mut state = lock(&self.shared.state);
+        if state.is_running {
+            return Err(Error::program("the job handle is in use: give each job that runs a handle of its own"));
+        }
+        let (is_stopped, is_cancelled) = (state.is_stopped, state.is_cancelled);
+        *state = State { is_running: true, is_stopped, is_cancelled, ..State::default() };
+        Ok(Running(self))
+    }
+
+    /// Whether somebody cancelled the job.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        lock(&self.shared.state).is_cancelled
+    }
+
     pub(crate) fn counters(&self) -> Counters {
-        self.shared.counters.clone()
+        lock(&self.shared.state).counters.clone()
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Progress)) {
@@ -205,21 +263,24 @@ impl JobHandle {
 
     /// The attempt that a stop is passed on to.
     pub(crate) fn attach(&self, attempt: Option<&Arc<Attempt>>) {
-        let is_stopped = {
+        let (is_stopped, is_cancelled) = {
             let mut state = lock(&self.shared.state);
             state.attempt = attempt.cloned();
-            state.is_stopped
+            (state.is_stopped, state.is_cancelled)
         };
         if let (true, Some(attempt)) = (is_stopped, attempt) {
             attempt.stop();
         }
+        if let (true, Some(attempt)) = (is_cancelled, attempt) {
+            attempt.cancel_job();
+        }
     }
 
-    /// Waits, at most until somebody stops the job. Returns whether somebody did.
+    /// Waits, at most until somebody stops or cancels the job. Returns whether somebody did.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         let mut state = lock(&self.shared.state);
-        while !state.is_stopped {
+        while !state.is_stopped && !state.is_cancelled {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;

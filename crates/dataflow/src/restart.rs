@@ -65,12 +65,23 @@ pub(crate) fn random() -> f64 {
     RandomState::new().hash_one(0) as f64 / u64::MAX as f64
 }
 
-/// Whether trying again can help: not where the program, its settings, or data that does not change are at fault.
+/// Name and text of the value that tells where an error comes from.
+const OPENING: (&str, &str) = ("raised", "while the job was opened");
+
+/// An error that came up while the program was built and its operators were opened.
+pub(crate) fn while_opening(error: Error) -> Error {
+    error.with(OPENING.0, OPENING.1)
+}
+
+/// Whether trying again can help: not where the program, its settings, or data that does not change are at fault. A
+/// function of the user that fails on a record is given another chance, for what it calls may be down; a program that
+/// registers a state twice will do so again. (A panic while opening may be an unwrapped error of something that is down.)
 pub(crate) fn can_heal(error: &Error) -> bool {
-    !matches!(
-        error.kind(),
-        ErrorKind::Configuration | ErrorKind::Incompatible | ErrorKind::Corrupt | ErrorKind::Unsupported
-    )
+    match error.kind() {
+        ErrorKind::Configuration | ErrorKind::Incompatible | ErrorKind::Corrupt | ErrorKind::Unsupported => false,
+        ErrorKind::Program => error.value(OPENING.0) != Some(OPENING.1) || error.value("panic").is_some(),
+        _ => true,
+    }
 }
 
 #[cfg(test)]

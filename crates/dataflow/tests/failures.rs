@@ -48,7 +48,7 @@ fn run(place: Place, backend: impl StateBackend) {
             .process("count", move |open| {
                 let fails_here = |at| place == at && open.subtask() == 1 && armed.swap(false, Ordering::SeqCst);
                 if fails_here(Place::Open) {
-                    return Err(Error::program("injected failure at open"));
+                    return Err(Error::storage("injected failure at open"));
                 }
                 assert!(!fails_here(Place::OpenPanics), "injected panic at open");
                 let count = open.value_state(&ValueStateDescriptor::<i64>::new("count"))?;
@@ -313,4 +313,36 @@ fn nothing_of_a_failed_attempt_is_alive_when_the_next_begins() {
     job.execute(&config().workers(3)).unwrap_err();
     assert_eq!(alive.load(Ordering::SeqCst), 0, "everything was dropped");
     assert!(at_open.load(Ordering::SeqCst) < 3, "the functions of one attempt never met those of another");
+}
+
+/// A state that is registered twice is so at every attempt: it was restarted for ever. What a function says of a record
+/// may be different the next time.
+#[test]
+fn an_error_of_the_program_while_it_opens_is_not_restarted() {
+    let opened = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&opened);
+    let job = Job::new("twice", move |env| {
+        let opened = Arc::clone(&counter);
+        env.source("numbers", numbers(RECORDS, KEYS, RATE))
+            .key_by(|key: &i64| *key)
+            .process("count", move |open| {
+                opened.fetch_add(1, Ordering::SeqCst);
+                let _ = open.value_state(&ValueStateDescriptor::<i64>::new("count"))?;
+                let _ = open.value_state(&ValueStateDescriptor::<i64>::new("count"))?;
+                Ok(|key: &i64, _: i64, out: &mut Collector<Counted>| {
+                    out.collect((*key, 0));
+                    Ok(())
+                })
+            })
+            .sink("sink", CommitSink::new());
+        Ok(())
+    });
+    let error = job.execute(&config()).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.value("operator")),
+        (highwater_types::ErrorKind::Program, Some("count")),
+        "{error}"
+    );
+    assert_eq!(error.value("raised"), Some("while the job was opened"));
+    assert_eq!(opened.load(Ordering::SeqCst), 1);
 }

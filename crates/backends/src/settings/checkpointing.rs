@@ -18,7 +18,8 @@ config_enum! {
 }
 
 config_enum! {
-    /// What happens to the checkpoints of a cancelled job (Flink's `ExternalizedCheckpointRetention`).
+    /// What happens to the checkpoints of a job when it ends (Flink's `ExternalizedCheckpointRetention`). Each of them
+    /// deletes the checkpoints of a job that has finished.
     pub enum ExternalizedRetention {
         /// They are deleted when the job is cancelled and kept when it fails.
         DeleteOnCancellation = "DELETE_ON_CANCELLATION",
@@ -37,7 +38,7 @@ pub struct CheckpointSettings {
     pub coordinator: CoordinatorSettings,
     /// How many completed checkpoints are kept while the job runs, at least 1; default 1.
     pub retained: u32,
-    /// What happens to the checkpoints of a cancelled job; none: the runtime's own rule.
+    /// What happens to the checkpoints when the job ends; none: they are kept, however it ends.
     pub retention: Option<ExternalizedRetention>,
     /// Whether key groups are compressed with snappy; default no.
     pub compression: bool,
@@ -74,7 +75,10 @@ fn check_mode(configuration: &Configuration) -> Result<()> {
         .with("value", CheckpointingMode::AtLeastOnce));
     }
     if configuration.get(&options::UNALIGNED_CHECKPOINTS)? {
-        tracing::warn!("{} has no effect: Highwater's checkpoints are aligned", options::UNALIGNED_CHECKPOINTS.key());
+        let (key, value) = configuration.find(options::UNALIGNED_CHECKPOINTS.info()).unwrap_or_default();
+        return Err(Error::unsupported("Highwater's checkpoints are aligned: remove the key or set it to false")
+            .with("key", key)
+            .with("value", value));
     }
     Ok(())
 }

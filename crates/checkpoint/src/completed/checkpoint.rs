@@ -9,7 +9,7 @@ use highwater_types::{Error, Result, ResultExt};
 use crate::fs::error_from_io;
 use crate::opener::file_of;
 use crate::storage::METADATA;
-use crate::{CheckpointMetadata, CompletedLocation, JobDirectory, SnapshotOpener, StoragePath};
+use crate::{CheckpointMetadata, CompletedLocation, JobDirectory, ResolvedSnapshot, SnapshotOpener, StoragePath};
 
 /// A checkpoint that can be restored.
 #[derive(Clone, Debug)]
@@ -17,8 +17,11 @@ pub struct CompletedCheckpoint {
     metadata: CheckpointMetadata,
     pointer: String,
     directory: Option<StoragePath>,
+    /// The file that makes it complete; `_metadata` in its directory, unless a user gave it another name.
+    metadata_file: Option<StoragePath>,
     /// Every file it references, wherever it lies.
     files: BTreeSet<StoragePath>,
+    is_users: bool,
 }
 
 /// A checkpoint on disk that cannot be read, or misses a file.
@@ -38,13 +41,32 @@ impl CompletedCheckpoint {
     /// # Errors
     /// [`Corrupt`](highwater_types::ErrorKind::Corrupt) when a handle names an impossible file.
     pub fn new(metadata: CheckpointMetadata, location: &CompletedLocation) -> Result<Self> {
+        let metadata_file = location.directory.as_ref().map(|directory| directory.join(METADATA));
+        Self::build(metadata, location.pointer.clone(), location.directory.clone(), metadata_file)
+    }
+
+    /// The checkpoint or savepoint behind a pointer.
+    ///
+    /// # Errors
+    /// As [`CheckpointMetadata::read`] and [`new`](Self::new).
+    pub fn from_snapshot(snapshot: &ResolvedSnapshot) -> Result<Self> {
+        let (directory, file) = (snapshot.directory.clone(), snapshot.metadata_file.clone());
+        Self::build(snapshot.metadata()?, snapshot.pointer(), Some(directory), Some(file))
+    }
+
+    fn build(
+        metadata: CheckpointMetadata,
+        pointer: String,
+        directory: Option<StoragePath>,
+        metadata_file: Option<StoragePath>,
+    ) -> Result<Self> {
         let mut files = BTreeSet::new();
-        if let Some(directory) = &location.directory {
+        if let Some(directory) = &directory {
             for handle in metadata.stream_handles() {
                 files.extend(file_of(directory, handle)?);
             }
         }
-        Ok(Self { metadata, pointer: location.pointer.clone(), directory: location.directory.clone(), files })
+        Ok(Self { metadata, pointer, directory, metadata_file, files, is_users: false })
     }
 
     /// Reads a complete checkpoint of a job's directory and looks whether all its files are there.
@@ -87,6 +109,22 @@ impl CompletedCheckpoint {
     #[must_use]
     pub fn directory(&self) -> Option<&StoragePath> {
         self.directory.as_ref()
+    }
+
+    /// Whether it is the user's, though it lies in the job's directory: the job neither deletes it nor builds on it.
+    #[must_use]
+    pub fn is_users(&self) -> bool {
+        self.is_users
+    }
+
+    /// The same, with another owner.
+    pub(super) fn owned_by_user(&self, is_users: bool) -> Self {
+        Self { is_users, ..self.clone() }
+    }
+
+    /// The file that makes it complete.
+    pub(super) fn metadata_file(&self) -> Option<&StoragePath> {
+        self.metadata_file.as_ref()
     }
 
     /// Every file its handles reference, wherever it lies; `_metadata` is not among them.

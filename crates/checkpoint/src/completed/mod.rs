@@ -3,26 +3,30 @@
 mod checkpoint;
 mod cleanup;
 mod orphans;
+mod ownership;
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use highwater_types::{Error, Result};
 use tracing::warn;
 
-use crate::{CheckpointStorageAccess, SnapshotOpener, StateOpener, StoragePath, StreamHandle};
+use crate::{
+    CheckpointEntry, CheckpointStorageAccess, JobDirectory, SnapshotOpener, StateOpener, StoragePath, StreamHandle,
+};
 
 pub use checkpoint::{CompletedCheckpoint, UnreadableCheckpoint};
 use cleanup::Doomed;
 use orphans::Orphans;
+use ownership::Taken;
 
 /// The newest completed checkpoints of a job (Flink's `CompletedCheckpointStore`).
 ///
 /// It begins with [`recover`](Self::recover), which registers everything complete in the job's own directory before
 /// anything may be deleted. From then on it keeps the newest *n*; an older one goes with whatever it alone needs. A file
-/// that a kept checkpoint references is never deleted; neither is anything outside the job's directory, anything below
-/// `taskowned`, or a file whose name is not of the kind Highwater gives. A failed deletion is logged and tried again
-/// later.
+/// that a kept checkpoint references is never deleted; neither is anything outside the job's directory that was not
+/// [claimed](Self::claim), anything below `taskowned`, a snapshot that is [left to the user](Self::leave_to_user), or a
+/// file whose name is not of the kind Highwater gives. A failed deletion is logged and tried again later.
 ///
 /// ```
 /// use highwater_checkpoint::{
@@ -44,13 +48,35 @@ use orphans::Orphans;
 pub struct CompletedCheckpointStore {
     access: Arc<dyn CheckpointStorageAccess>,
     max_retained: usize,
-    /// By ascending id.
-    kept: VecDeque<Arc<CompletedCheckpoint>>,
+    /// Those in the job's own directory, and claimed ones.
+    kept: BTreeMap<Age, Arc<CompletedCheckpoint>>,
+    /// Snapshots elsewhere that need files of the job's directory, and are the user's.
+    of_users: Vec<CompletedCheckpoint>,
+    taken: Taken,
     unreadable: Vec<UnreadableCheckpoint>,
     /// No longer kept, but not yet wholly deleted.
     doomed: Vec<Doomed>,
     orphans: Orphans,
     highest_id: u64,
+}
+
+/// The order in which checkpoints go: by id, and a claimed snapshot before the first checkpoint that continues from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Age {
+    id: u64,
+    is_own: bool,
+}
+
+impl Age {
+    /// A checkpoint in the job's own directory.
+    fn own(id: u64) -> Self {
+        Self { id, is_own: true }
+    }
+
+    /// A claimed snapshot, from which checkpoints continue from this id on.
+    fn claimed(first: u64) -> Self {
+        Self { id: first, is_own: false }
+    }
 }
 
 impl CompletedCheckpointStore {
@@ -66,7 +92,9 @@ impl CompletedCheckpointStore {
         let mut store = Self {
             access,
             max_retained: max_retained.max(1),
-            kept: VecDeque::new(),
+            kept: BTreeMap::new(),
+            of_users: Vec::new(),
+            taken: Taken::default(),
             unreadable: Vec::new(),
             doomed: Vec::new(),
             orphans: Orphans::default(),
@@ -76,7 +104,7 @@ impl CompletedCheckpointStore {
         let on_disk = job.checkpoints()?;
         for entry in on_disk.iter().filter(|entry| entry.complete) {
             match CompletedCheckpoint::load(&job, entry.id) {
-                Ok(checkpoint) => store.kept.push_back(Arc::new(checkpoint)),
+                Ok(checkpoint) => drop(store.kept.insert(Age::own(entry.id), Arc::new(checkpoint))),
                 Err(error) => {
                     let pointer = job.checkpoint(entry.id).to_string();
                     warn!(pointer, %error, "a checkpoint cannot be read; nothing it may reference will be deleted");
@@ -85,22 +113,23 @@ impl CompletedCheckpointStore {
             }
         }
         store.highest_id = on_disk.last().map_or(0, |entry| entry.id);
-        store.orphans = Orphans::find(&job, &on_disk, &store.unreadable, &store.kept)?;
+        store.orphans = store.find_orphans(&job, &on_disk)?;
         Ok(store)
     }
 
-    /// The kept checkpoints, by ascending id. Right after recovery these may be more than will be kept.
+    /// The kept checkpoints of the job's own, by ascending id. Right after recovery these may be more than will be kept.
     pub fn checkpoints(&self) -> impl DoubleEndedIterator<Item = &Arc<CompletedCheckpoint>> {
-        self.kept.iter()
+        self.kept.iter().filter(|(age, _)| age.is_own).map(|(_, checkpoint)| checkpoint)
     }
 
-    /// The newest kept checkpoint.
+    /// The newest kept checkpoint of the job's own.
     #[must_use]
     pub fn latest(&self) -> Option<&Arc<CompletedCheckpoint>> {
-        self.kept.back()
+        self.checkpoints().next_back()
     }
 
-    /// The checkpoint to resume from: the newest, or none if there never was one.
+    /// The checkpoint to resume from: the newest, or none if there never was one. It may be the
+    /// [user's](CompletedCheckpoint::is_users).
     ///
     /// # Errors
     /// [`Corrupt`](highwater_types::ErrorKind::Corrupt) when a newer one cannot be read: sinks may have committed what
@@ -155,20 +184,25 @@ impl CompletedCheckpointStore {
                 .with("found", checkpoint.id()));
         }
         self.highest_id = self.highest_id.max(checkpoint.id());
-        self.kept.push_back(Arc::new(checkpoint));
-        let mut subsumed = Vec::new();
-        while self.kept.len() > self.max_retained {
-            subsumed.extend(self.kept.pop_front());
-        }
-        let ids = subsumed.iter().map(|checkpoint| checkpoint.id()).collect();
-        self.delete(subsumed);
+        self.kept.insert(Age::own(checkpoint.id()), Arc::new(checkpoint));
+        let subsumed = self.take_oldest(self.max_retained);
+        let ids = subsumed.iter().map(|(_, checkpoint)| checkpoint.id()).collect();
+        self.delete(&subsumed);
         Ok(ids)
     }
 
-    /// Deletes every checkpoint, for a job that ends and does not want to keep them.
+    /// Deletes every checkpoint that is the job's, for a job that ends and does not want to keep them.
     pub fn discard_all(&mut self) {
-        let all = self.kept.drain(..).collect();
-        self.delete(all);
+        let all = self.take_oldest(0);
+        self.delete(&all);
+    }
+
+    /// Takes out the oldest of the job's checkpoints, but for so many. Those of the user do not count.
+    fn take_oldest(&mut self, but: usize) -> Vec<(Age, Arc<CompletedCheckpoint>)> {
+        let owned = self.kept.iter().filter(|(_, checkpoint)| !checkpoint.is_users()).map(|(age, _)| *age);
+        let owned: Vec<Age> = owned.collect();
+        let excess = owned.len().saturating_sub(but);
+        owned.into_iter().take(excess).filter_map(|age| self.kept.remove_entry(&age)).collect()
     }
 
     /// Deletes the files behind handles that no checkpoint took up: those of an acknowledgement that came too late, or
@@ -206,17 +240,27 @@ impl CompletedCheckpointStore {
     pub fn sweep(&mut self) -> Result<usize> {
         let Some(job) = self.access.directory().cloned() else { return Ok(0) };
         let on_disk = job.checkpoints()?;
-        let is_known = |id: u64| self.kept.iter().any(|c| c.id() == id) || self.unreadable.iter().any(|c| c.id == id);
+        let is_known = |id: u64| {
+            self.kept.contains_key(&Age::own(id)) || self.unreadable.iter().any(|unreadable| unreadable.id == id)
+        };
         if on_disk.iter().any(|entry| entry.complete && !is_known(entry.id)) {
             return Ok(0);
         }
-        self.orphans = Orphans::find(&job, &on_disk, &self.unreadable, &self.kept)?;
+        self.orphans = self.find_orphans(&job, &on_disk)?;
         Ok(self.remove_orphans())
     }
 
-    fn delete(&mut self, checkpoints: Vec<Arc<CompletedCheckpoint>>) {
+    fn find_orphans(&self, job: &JobDirectory, on_disk: &[CheckpointEntry]) -> Result<Orphans> {
+        Orphans::find(job, on_disk, &self.unreadable, &|file| is_needed(&self.kept, &self.of_users, file))
+    }
+
+    fn delete(&mut self, checkpoints: &[(Age, Arc<CompletedCheckpoint>)]) {
         if let Some(job) = self.access.directory() {
-            self.doomed.extend(checkpoints.iter().filter_map(|checkpoint| Doomed::checkpoint(job, checkpoint)));
+            let doomed = checkpoints.iter().filter_map(|(age, checkpoint)| match age.is_own {
+                true => Doomed::checkpoint(job, checkpoint),
+                false => Doomed::claimed(checkpoint),
+            });
+            self.doomed.extend(doomed);
         }
         self.clean_up();
     }
@@ -225,6 +269,17 @@ impl CompletedCheckpointStore {
     fn clean_up(&mut self) {
         let Some(job) = self.access.directory() else { return };
         let doomed = std::mem::take(&mut self.doomed);
-        self.doomed = cleanup::clean_up(job, doomed, &self.kept, self.unreadable.is_empty());
+        let is_needed = |file: &StoragePath| is_needed(&self.kept, &self.of_users, file);
+        self.doomed = cleanup::clean_up(job, doomed, &is_needed, &self.taken, self.unreadable.is_empty());
     }
+}
+
+/// Whether something that stays references the file.
+fn is_needed(
+    kept: &BTreeMap<Age, Arc<CompletedCheckpoint>>,
+    of_users: &[CompletedCheckpoint],
+    file: &StoragePath,
+) -> bool {
+    kept.values().any(|checkpoint| checkpoint.files().contains(file))
+        || of_users.iter().any(|checkpoint| checkpoint.files().contains(file))
 }

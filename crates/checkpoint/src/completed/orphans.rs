@@ -1,13 +1,12 @@
 //! What a crash leaves behind in a job's directory.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use highwater_types::Result;
 use tracing::warn;
 
+use super::UnreadableCheckpoint;
 use super::cleanup::remove_if_empty;
-use super::{CompletedCheckpoint, UnreadableCheckpoint};
 use crate::fs::FileSystem;
 use crate::storage::{is_own_file, is_state_file, is_temporary};
 use crate::{CheckpointEntry, JobDirectory, StoragePath};
@@ -25,10 +24,9 @@ impl Orphans {
         job: &JobDirectory,
         on_disk: &[CheckpointEntry],
         unreadable: &[UnreadableCheckpoint],
-        kept: &VecDeque<Arc<CompletedCheckpoint>>,
+        is_kept: &dyn Fn(&StoragePath) -> bool,
     ) -> Result<Self> {
         let mut orphans = Self::default();
-        let is_kept = |file: &StoragePath| kept.iter().any(|checkpoint| checkpoint.files().contains(file));
         for entry in on_disk.iter().filter(|entry| unreadable.iter().all(|lost| lost.id != entry.id)) {
             let directory = job.checkpoint(entry.id);
             let is_left_over = |name: &str| match entry.complete {
@@ -47,6 +45,11 @@ impl Orphans {
             orphans.files.extend(shared.into_iter().filter(|file| !is_kept(file)));
         }
         Ok(orphans)
+    }
+
+    /// These files turned out to be needed.
+    pub(super) fn keep(&mut self, needed: &BTreeSet<StoragePath>) {
+        self.files.retain(|file| !needed.contains(file));
     }
 
     /// Removes what it can, and returns how many files and directories are gone.

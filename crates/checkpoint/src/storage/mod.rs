@@ -19,7 +19,7 @@ use crate::{CancelToken, CheckpointStreamFactory, JobId, StoragePath};
 pub use directory::{CheckpointEntry, JobDirectory};
 pub use file_system::FileSystemCheckpointStorage;
 pub use job_manager::JobManagerCheckpointStorage;
-pub(crate) use layout::{METADATA, is_own_file, is_state_file, is_temporary};
+pub(crate) use layout::{METADATA, SHARED, is_own_file, is_state_file, is_temporary};
 pub use resolve::{ResolvedSnapshot, resolve_pointer};
 
 /// The pointer of a checkpoint that lives in the coordinator's memory alone, as Flink prints it.

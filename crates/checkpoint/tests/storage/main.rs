@@ -13,6 +13,7 @@ mod damage;
 mod faults;
 mod file_systems;
 mod locks;
+mod ownership;
 mod paths;
 mod places;
 mod pointers;

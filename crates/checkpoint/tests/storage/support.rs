@@ -7,7 +7,8 @@ use std::sync::Arc;
 use highwater_checkpoint::{
     CheckpointLocation, CheckpointMetadata, CheckpointStorage, CheckpointStorageAccess, CheckpointStreamFactory,
     CompletedCheckpoint, CompletedCheckpointStore, FileSystem, FileSystemCheckpointStorage, IncrementalHandle, JobId,
-    KeyedStateHandle, MetadataVersion, OperatorState, StateOpener, StateScope, StoragePath, StreamHandle, SubtaskState,
+    KeyedStateHandle, MetadataVersion, OperatorState, ResolvedSnapshot, StateOpener, StateScope, StoragePath,
+    StreamHandle, SubtaskState,
 };
 use highwater_types::{MaxParallelism, OperatorId, Result};
 
@@ -67,6 +68,16 @@ impl Job {
         let store = CompletedCheckpointStore::recover(Arc::clone(&access), max_retained)?;
         let last_shared = store.latest_to_restore()?.map(|latest| shared_files(latest).last().unwrap().clone());
         Ok(Self { access, store, last_shared })
+    }
+
+    /// A job that builds on a snapshot elsewhere.
+    pub(crate) fn continuing(
+        storage: &dyn CheckpointStorage,
+        max_retained: usize,
+        from: &ResolvedSnapshot,
+    ) -> Result<Self> {
+        let last_shared = shared_files(&CompletedCheckpoint::from_snapshot(from)?).last().cloned();
+        Ok(Self { last_shared, ..Self::start(storage, max_retained)? })
     }
 
     /// Writes the state of a checkpoint: one inline stream, one exclusive file, one shared file, and the shared file of

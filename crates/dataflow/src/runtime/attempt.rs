@@ -44,6 +44,11 @@ impl Attempt {
         self.cancel();
     }
 
+    /// Ends the attempt because somebody wants the job to end.
+    pub(crate) fn cancel_job(&self) {
+        self.fail(Error::cancelled("the job was cancelled"));
+    }
+
     /// Ends the attempt without an error.
     pub(crate) fn cancel(&self) {
         self.cancel.cancel();

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::JobOutcome;
+
 /// One message and the worker it goes to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Envelope {
@@ -69,6 +71,15 @@ pub(crate) enum Ending {
     Stopped,
 }
 
+impl Ending {
+    pub(crate) fn outcome(self) -> JobOutcome {
+        match self {
+            Self::Finished => JobOutcome::Finished,
+            Self::Stopped => JobOutcome::Stopped,
+        }
+    }
+}
+
 /// How an attempt begins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Opening {
@@ -88,7 +99,8 @@ pub(crate) struct Restore {
     pub(crate) checkpoint: u64,
     /// Where it was found; none where all state is inline.
     pub(crate) pointer: Option<String>,
-    /// Whether it is the job's own.
+    /// Whether later checkpoints may share its files: it is the job's own, was claimed, or is taken so
+    /// ([`ClaimMode::Legacy`](highwater_backends::ClaimMode::Legacy)).
     pub(crate) is_own: bool,
     /// The metadata file.
     pub(crate) metadata: Vec<u8>,

@@ -22,6 +22,7 @@ use super::time::Time;
 use crate::graph::{Build, Runtime, Setup, StreamEnvironment};
 use crate::job::Program;
 use crate::progress::Counters;
+use crate::restart::while_opening;
 use crate::restore::Restored;
 
 /// What all workers of this process get for one attempt.
@@ -182,7 +183,7 @@ impl<'a> WorkerLoop<'a> {
 
     fn obey(&mut self, order: Order) -> Result<()> {
         match (order, &self.data) {
-            (Order::Open(opening), _) => self.data = Some(self.open(opening)?),
+            (Order::Open(opening), _) => self.data = Some(self.open(opening).map_err(while_opening)?),
             (Order::Begin { checkpoint, is_final }, Some(data)) => data.mailbox.begin(checkpoint, is_final),
             (Order::Complete { checkpoint, is_final }, Some(data)) => data.mailbox.complete(checkpoint, is_final),
             (Order::Abort { checkpoint }, Some(data)) => data.mailbox.abort(checkpoint),

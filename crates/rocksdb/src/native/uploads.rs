@@ -38,9 +38,11 @@ impl Uploads {
         Self { backend_id: Uuid::new_v4().to_string(), known: Mutex::default() }
     }
 
-    /// A database that goes on where a completed checkpoint left off.
+    /// A database that goes on where a completed checkpoint left off. Files that are named relative to its directory, as
+    /// in a native savepoint of Flink, mean nothing in another one: they are written again.
     pub(crate) fn continuing(handle: &IncrementalHandle) -> Self {
-        let files = Arc::new(handle.shared.iter().cloned().collect());
+        let is_shared = |handle: &StreamHandle| !matches!(handle, StreamHandle::RelativeFile { .. });
+        let files = Arc::new(handle.shared.iter().filter(|(_, handle)| is_shared(handle)).cloned().collect());
         let known = Known {
             completed: Some(handle.checkpoint_id),
             files: BTreeMap::from([(handle.checkpoint_id, files)]),
@@ -149,6 +151,22 @@ mod tests {
         uploads.completed(1);
         uploads.completed(2);
         assert!(uploads.begin(3).is_empty());
+    }
+
+    #[test]
+    fn files_of_a_savepoint_are_not_referred_to_from_elsewhere() {
+        let relative = StreamHandle::RelativeFile { path: "a".into(), size: 1 };
+        let handle = IncrementalHandle {
+            checkpoint_id: 7,
+            backend_id: "of the savepoint".into(),
+            range: highwater_types::MaxParallelism::new(128).unwrap().all(),
+            checkpointed_size: 0,
+            meta: named("meta"),
+            shared: vec![("1.sst".into(), relative), ("2.sst".into(), named("b"))],
+            private: Vec::new(),
+            state_handle_id: None,
+        };
+        assert_eq!(names(&Uploads::continuing(&handle).begin(8)), ["2.sst"]);
     }
 
     /// Checkpoints 1 and 2 were under way together and each uploaded the same table. When 2 is complete, 1 goes, and
