@@ -10,8 +10,9 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Slice, Snapshot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice, Snapshot};
 use highwater::state::{
     ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FrozenBytes, LIST_DELIMITER, VisitEntry,
 };
@@ -26,6 +27,8 @@ struct FjallStore {
     keyspaces: Vec<Keyspace>,
     /// Names of the columns. They may be any string, which a keyspace's name may not: those are called by number.
     names: Vec<String>,
+    /// Bytes that were put into the memory table of each keyspace since it was last handed over to be written.
+    gathered: Vec<u64>,
     memtable: MemorySize,
     files: Arc<Files>,
 }
@@ -46,9 +49,38 @@ impl FjallStore {
             Error::storage("cannot open a fjall database").with("directory", directory.path().display()).because(cause)
         })?;
         let files = Arc::new(Files { database, directory });
-        Ok(Self { keyspaces: Vec::new(), names: Vec::new(), memtable, files })
+        Ok(Self { keyspaces: Vec::new(), names: Vec::new(), gathered: Vec::new(), memtable, files })
+    }
+
+    /// Accounts for a write, and hands a full memory table over to the background thread, which makes a file of it.
+    ///
+    /// fjall would do that itself, but asks for it with every write into a full table: a fast job fills the queue of
+    /// requests, and then the thread that works it off waits for a place in it. No file is ever written again, and the
+    /// memory table grows until memory is gone (<https://github.com/fjall-rs/fjall/pull/323>). So the limit of fjall is
+    /// put out of reach, and the store asks, once for each table.
+    fn written(&mut self, column: ColumnId, bytes: usize) -> Result<()> {
+        let keyspace = keyspace(&self.keyspaces, column)?;
+        let Some(gathered) = self.gathered.get_mut(column.index()) else { return Ok(()) };
+        *gathered += bytes as u64 + ENTRY;
+        if *gathered < self.memtable.bytes() {
+            return Ok(());
+        }
+        // The job waits where the disk is slower than it is. fjall waits for its background thread even where that has
+        // died of an error of the disk; `persist` reports the error.
+        while keyspace.sealed_memtable_count() >= MEMTABLES_TO_WRITE {
+            self.files.database.persist(PersistMode::Buffer).map_err(failed(keyspace))?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        keyspace.rotate_memtable().map_err(failed(keyspace))?;
+        *gathered = 0;
+        Ok(())
     }
 }
+
+/// What an entry takes in a memory table besides its key and value, roughly.
+const ENTRY: u64 = 64;
+/// So many full memory tables of a keyspace may wait to be written.
+const MEMTABLES_TO_WRITE: usize = 2;
 
 impl ByteStore for FjallStore {
     fn column(&mut self, name: &str) -> Result<ColumnId> {
@@ -56,15 +88,14 @@ impl ByteStore for FjallStore {
         let index = known.unwrap_or(self.names.len());
         let number = u32::try_from(index).map_err(|_| Error::program("there are more columns than can be numbered"))?;
         if known.is_none() {
-            let options = || {
-                KeyspaceCreateOptions::default().manual_journal_persist(true).max_memtable_size(self.memtable.bytes())
-            };
+            let options = || KeyspaceCreateOptions::default().manual_journal_persist(true).max_memtable_size(u64::MAX);
             let keyspace = self.files.database.keyspace(&number.to_string(), options).map_err(|cause| {
                 let directory = self.files.directory.path().display();
                 Error::storage("cannot make a keyspace").with("directory", directory).with("state", name).because(cause)
             })?;
             self.keyspaces.push(keyspace);
             self.names.push(name.to_owned());
+            self.gathered.push(0);
         }
         Ok(ColumnId::new(number))
     }
@@ -76,25 +107,23 @@ impl ByteStore for FjallStore {
 
     fn put(&mut self, column: ColumnId, key: &[u8], value: &[u8]) -> Result<()> {
         let keyspace = keyspace(&self.keyspaces, column)?;
-        keyspace.insert(stored(key)?, storable(value)?).map_err(failed(keyspace))
+        keyspace.insert(stored(key)?, storable(value)?).map_err(failed(keyspace))?;
+        self.written(column, key.len() + value.len())
     }
 
     fn delete(&mut self, column: ColumnId, key: &[u8]) -> Result<()> {
         let keyspace = keyspace(&self.keyspaces, column)?;
-        keyspace.remove(stored(key)?).map_err(failed(keyspace))
+        keyspace.remove(stored(key)?).map_err(failed(keyspace))?;
+        self.written(column, key.len())
     }
 
     /// fjall cannot append, so this reads, joins and writes: fine for short lists. A list of thousands of elements is
     /// better off in a store that can (RocksDB's merge): every addition copies all of it.
     fn append(&mut self, column: ColumnId, key: &[u8], elements: &[u8]) -> Result<()> {
         let keyspace = keyspace(&self.keyspaces, column)?;
-        let key = stored(key)?;
-        match keyspace.get(&key).map_err(failed(keyspace))? {
-            Some(old) => {
-                let joined = [&*old, &[LIST_DELIMITER], elements].concat();
-                keyspace.insert(key, storable(&joined)?).map_err(failed(keyspace))
-            }
-            None => keyspace.insert(key, storable(elements)?).map_err(failed(keyspace)),
+        match keyspace.get(stored(key)?).map_err(failed(keyspace))? {
+            Some(old) => self.put(column, key, &[&*old, &[LIST_DELIMITER], elements].concat()),
+            None => self.put(column, key, elements),
         }
     }
 
@@ -105,13 +134,16 @@ impl ByteStore for FjallStore {
     }
 
     fn delete_range(&mut self, column: ColumnId, start: &[u8], end: &[u8]) -> Result<()> {
-        let keyspace = keyspace(&self.keyspaces, column)?;
+        let keyspace = keyspace(&self.keyspaces, column)?.clone();
         if start >= end {
             return Ok(());
         }
         // An iterator of fjall reads a snapshot, so removing what it stands on does no harm.
         for entry in keyspace.range(stored(start)?..stored(end)?) {
-            entry.key().and_then(|key| keyspace.remove(key)).map_err(failed(keyspace))?;
+            let key = entry.key().map_err(failed(&keyspace))?;
+            let bytes = key.len();
+            keyspace.remove(key).map_err(failed(&keyspace))?;
+            self.written(column, bytes)?;
         }
         Ok(())
     }
