@@ -17,6 +17,8 @@ const DATABASE: &str = "db";
 const LOCK: &str = ".lock";
 /// The lock file before it is locked.
 const UNLOCKED: &str = ".lock.new";
+/// Begins the names of directories that are made only to see whether that is possible.
+const PROBE: &str = "highwater-probe-";
 /// File names may have 255 bytes; prefix, job and UUID take their part.
 const NAME_PART: usize = 80;
 
@@ -87,16 +89,26 @@ impl LocalDirectories {
 
 /// Makes a directory in `directory`, and `directory` itself if it is not there, and removes the one that it made.
 fn probe(directory: &Path) -> io::Result<()> {
-    let attempt = directory.join(Uuid::new_v4().to_string());
+    let attempt = directory.join(format!("{PROBE}{}", Uuid::new_v4()));
     fs::create_dir_all(&attempt)?;
-    fs::remove_dir(&attempt)
+    match fs::remove_dir(&attempt) {
+        // Another process took it for abandoned.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 fn remove_abandoned(directory: &Path, job: &str) -> io::Result<()> {
     let prefix = job_prefix(job);
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PROBE) {
+            // Of a process that was killed while it probed, or probes right now: empty in either case.
+            let _ = fs::remove_dir(entry.path());
+        }
+        if !name.starts_with(&prefix) {
             continue;
         }
         match InstanceDirectory::take_over(entry.path())? {
@@ -343,6 +355,8 @@ mod tests {
         fs::create_dir(scratch.path().join("job_words_op_unborn_uuid_4")).unwrap();
         fs::write(scratch.path().join("job_words_op_unborn_uuid_4").join(UNLOCKED), b"").unwrap();
         fs::create_dir(scratch.path().join("job_words_op_unborn_uuid_5")).unwrap();
+        // Killed between making a directory for a trial and removing it. These used to stay for ever.
+        fs::create_dir(scratch.path().join(format!("{PROBE}6"))).unwrap();
         leave("mine", true);
         fs::write(scratch.path().join("job_words_op_file"), b"").unwrap();
 
