@@ -6,7 +6,9 @@
 
 #include "rocksdb/advanced_cache.h"
 #include "rocksdb/cache.h"
+#include "rocksdb/comparator.h"
 #include "rocksdb/convenience.h"
+#include "rocksdb/env.h"
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/merge_operator.h"
 #include "rocksdb/options.h"
@@ -35,20 +37,48 @@ struct highwater_memory_usage {
 namespace {
 
 constexpr int kOk = 0;
-constexpr int kNotBlockBased = 1;
-constexpr int kNoMergeOperator = 2;
-constexpr int kException = 3;
+constexpr int kNoMergeOperator = 1;
+constexpr int kException = 2;
 
+const BlockBasedTableOptions* block_based(const ColumnFamilyOptions& options) {
+  return options.table_factory ? options.table_factory->GetOptions<BlockBasedTableOptions>() : nullptr;
+}
+
+// The first option of a database that a store cannot live with, by its name in RocksDB; null if there is none.
+const char* refused_database(const DBOptions& options) {
+  if (options.env != Env::Default()) return "env";
+  if (!options.db_paths.empty()) return "db_paths";
+  if (options.compaction_service != nullptr) return "compaction_service";
+  if (options.allow_ingest_behind) return "allow_ingest_behind";
+  if (options.row_cache != nullptr) return "row_cache";
+  return nullptr;
+}
+
+// The same of a column family.
+const char* refused_columns(const ColumnFamilyOptions& options) {
+  if (options.comparator != BytewiseComparator()) return "comparator";
+  if (options.compaction_filter != nullptr) return "compaction_filter";
+  if (options.compaction_filter_factory != nullptr) return "compaction_filter_factory";
+  if (options.compaction_style == kCompactionStyleFIFO) return "compaction_style=kCompactionStyleFIFO";
+  if (options.compaction_style == kCompactionStyleNone) return "compaction_style=kCompactionStyleNone";
+  if (!options.cf_paths.empty()) return "cf_paths";
+  if (options.cf_allow_ingest_behind) return "cf_allow_ingest_behind";
+  if (options.enable_blob_files) return "enable_blob_files";
+  if (options.inplace_update_support) return "inplace_update_support";
+  if (options.disallow_memtable_writes) return "disallow_memtable_writes";
+  const auto* table = block_based(options);
+  if (table == nullptr) return "table_factory";
+  if (table->user_defined_index_factory != nullptr) return "user_defined_index_factory";
+  return nullptr;
+}
+
+// The options were looked through before.
 int force_columns(Options& options, const highwater_memory* memory, bool partitioned) {
   ConfigOptions config;
   if (!MergeOperator::CreateFromString(config, "stringappendtest", &options.merge_operator).ok()) {
     return kNoMergeOperator;
   }
-  const auto* found =
-      options.table_factory ? options.table_factory->GetOptions<BlockBasedTableOptions>() : nullptr;
-  if (found == nullptr) return memory == nullptr ? kOk : kNotBlockBased;
-
-  BlockBasedTableOptions table = *found;
+  BlockBasedTableOptions table = *block_based(options);
   table.format_version = 5;
   table.checksum = kCRC32c;
   if (memory != nullptr) {
@@ -105,6 +135,10 @@ highwater_memory_usage highwater_memory_used(const highwater_memory* memory) {
 void highwater_force_database(rocksdb_options_t* options, const highwater_memory* memory) {
   if (memory != nullptr) options->rep.write_buffer_manager = memory->buffers;
 }
+
+const char* highwater_refused_database(const rocksdb_options_t* options) { return refused_database(options->rep); }
+
+const char* highwater_refused_columns(const rocksdb_options_t* options) { return refused_columns(options->rep); }
 
 int highwater_force_columns(rocksdb_options_t* options, const highwater_memory* memory, bool partitioned) {
   try {

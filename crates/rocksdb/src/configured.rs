@@ -39,7 +39,7 @@ pub struct ConfiguredOptions {
     pub log_max_file_size: Option<u64>,
     /// `log.file-num`: log files to keep, at least 1. Default 4.
     pub log_file_count: Option<u32>,
-    /// `compaction.style`. Default `LEVEL`.
+    /// `compaction.style`: `LEVEL` or `UNIVERSAL`. Default `LEVEL`.
     pub compaction_style: Option<CompactionStyle>,
     /// `compression.per.level`: compression of each level from level 0; the last one is that of all further levels, so
     /// one is for all. Default `SNAPPY_COMPRESSION`.
@@ -146,7 +146,7 @@ impl ConfiguredOptions {
     /// # Errors
     ///
     /// A configuration error that names key, value and range, or an unsupported one for a compression that Highwater's
-    /// RocksDB lacks.
+    /// RocksDB lacks, and for a compaction style that loses state.
     pub fn validate(&self) -> Result<()> {
         at_least_one("thread.num", self.background_jobs)?;
         at_least_one("log.file-num", self.log_file_count)?;
@@ -168,13 +168,14 @@ impl ConfiguredOptions {
         if let Some(bits) = self.bloom_filter_bits_per_key.filter(|&bits| !(bits > 0.0 && bits.is_finite())) {
             return Err(out_of_range("bloom-filter.bits-per-key", bits, "above 0"));
         }
+        let of_key = |key: &str| format!("state.backend.rocksdb.{key}");
+        if let Some(style) = self.compaction_style {
+            style.to_rocksdb().map_err(|error| error.with("key", of_key("compaction.style")))?;
+        }
         match self.compression_per_level.as_deref() {
             Some([]) => Err(out_of_range("compression.per.level", "", "one compression or more, from level 0")),
             levels => levels.unwrap_or_default().iter().try_for_each(|level| {
-                level
-                    .to_rocksdb()
-                    .map(|_| ())
-                    .map_err(|error| error.with("key", "state.backend.rocksdb.compression.per.level"))
+                level.to_rocksdb().map(|_| ()).map_err(|error| error.with("key", of_key("compression.per.level")))
             }),
         }
     }
@@ -207,7 +208,9 @@ mod tests {
     #[test]
     fn values_out_of_range_name_their_key() {
         type Change = fn(&mut ConfiguredOptions);
-        let wrong: [(&str, Change); 15] = [
+        let wrong: [(&str, Change); 17] = [
+            ("compaction.style", |o| o.compaction_style = Some(CompactionStyle::Fifo)),
+            ("compaction.style", |o| o.compaction_style = Some(CompactionStyle::None)),
             ("thread.num", |o| o.background_jobs = Some(0)),
             ("files.open", |o| o.open_files = Some(-2)),
             ("log.dir", |o| o.log_dir = Some("logs".into())),

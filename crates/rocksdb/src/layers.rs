@@ -5,6 +5,7 @@ use std::sync::Arc;
 use highwater_types::{Error, Result, ResultExt};
 use rust_rocksdb::{BlockBasedOptions, DBCompressionType, Options};
 
+use crate::factory_options;
 use crate::native_options::{force_columns, force_database};
 use crate::{ConfiguredOptions, MemoryCondition, RocksDbSettings, SharedMemory};
 
@@ -68,18 +69,16 @@ impl Layers {
     ///
     /// # Errors
     ///
-    /// None but for sizes that this machine cannot address.
+    /// A configuration error for an option of the options factory that a store cannot live with; for sizes that this
+    /// machine cannot address.
     pub fn database(&self) -> Result<Options> {
         let mut options = Options::default();
         apply_to_database(&self.effective, &mut options)?;
         if let Some(factory) = &self.settings.options_factory {
             factory.database_options(&mut options);
         }
-        options.create_if_missing(true);
-        options.set_use_fsync(false);
-        options.set_stats_dump_period_sec(0);
-        // What is not flushed is in no checkpoint; a store that is closed has nothing to lose.
-        options.set_avoid_flush_during_shutdown(true);
+        factory_options::check_database(&options).map_err(|error| self.of_factory(error))?;
+        factory_options::force_database(&mut options);
         force_database(&mut options, self.memory.pool());
         Ok(options)
     }
@@ -88,9 +87,9 @@ impl Layers {
     ///
     /// # Errors
     ///
-    /// A configuration error if the options factory replaced the block-based table format although memory is bounded.
+    /// A configuration error for an option of the options factory that a store cannot live with.
     pub fn column(&self, state: &str) -> Result<Options> {
-        let mut options = self.column_base()?;
+        let mut options = Options::default();
         let mut table = BlockBasedOptions::default();
         apply_to_column(&self.effective, &mut options)?;
         apply_to_table(&self.effective, &mut table)?;
@@ -103,21 +102,19 @@ impl Layers {
         } else {
             options.set_block_based_table_factory(&table);
         }
-        force_columns(&mut options, self.memory.pool(), self.memory.partitioned()).with("state", state).map_err(
-            |error| match &self.settings.options_factory {
-                Some(factory) => error.with("options factory", factory.name()),
-                None => error,
-            },
-        )?;
+        let checked = factory_options::check_columns(&options);
+        checked.with("state", state).map_err(|error| self.of_factory(error))?;
+        factory_options::force_columns(&mut options, &self.memory);
+        force_columns(&mut options, self.memory.pool(), self.memory.partitioned()).with("state", state)?;
         Ok(options)
     }
 
-    /// Options with the compaction style, of which the binding names only three.
-    fn column_base(&self) -> Result<Options> {
-        let Some(style) = self.effective.compaction_style else { return Ok(Options::default()) };
-        Options::default()
-            .get_options_from_string(format!("compaction_style={}", style.rocksdb_name()))
-            .map_err(|cause| Error::internal("RocksDB does not know this compaction style").because(cause))
+    #[cold]
+    fn of_factory(&self, error: Error) -> Error {
+        match &self.settings.options_factory {
+            Some(factory) => error.with("options factory", factory.name()),
+            None => error,
+        }
     }
 }
 
@@ -144,6 +141,9 @@ fn apply_to_database(effective: &ConfiguredOptions, options: &mut Options) -> Re
 }
 
 fn apply_to_column(effective: &ConfiguredOptions, options: &mut Options) -> Result<()> {
+    if let Some(style) = effective.compaction_style {
+        options.set_compaction_style(style.to_rocksdb()?);
+    }
     if let Some(levels) = &effective.compression_per_level {
         let levels: Vec<DBCompressionType> = levels.iter().map(|level| level.to_rocksdb()).collect::<Result<_>>()?;
         options.set_compression_per_level(&levels);

@@ -48,6 +48,7 @@ mod database;
 mod directories;
 mod error;
 mod factory;
+mod factory_options;
 mod frozen;
 mod layers;
 mod loading;

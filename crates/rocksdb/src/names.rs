@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use highwater_types::{Error, Result};
-use rust_rocksdb::{DBCompressionType, LogLevel as RocksLogLevel};
+use rust_rocksdb::{DBCompactionStyle, DBCompressionType, LogLevel as RocksLogLevel};
 use serde::{Deserialize, Serialize};
 
 /// Names one after another, for errors that say what exists.
@@ -93,22 +93,27 @@ named! {
         Level => "LEVEL",
         /// Sorted runs of similar size: least writing, most space.
         Universal => "UNIVERSAL",
-        /// The oldest files are deleted when the database is too large. Loses state; for experiments.
+        /// The oldest files are deleted when the database is too large, and state with them: refused.
         Fifo => "FIFO",
-        /// Files are never merged by themselves.
+        /// Files are never merged, so that writes stop when there are many: refused.
         None => "NONE",
     }
 }
 
 impl CompactionStyle {
-    /// The name in RocksDB's own option strings.
-    pub(crate) fn rocksdb_name(self) -> &'static str {
-        match self {
-            Self::Level => "kCompactionStyleLevel",
-            Self::Universal => "kCompactionStyleUniversal",
-            Self::Fifo => "kCompactionStyleFIFO",
-            Self::None => "kCompactionStyleNone",
-        }
+    /// The styles that keep state and let a job be rescaled again and again.
+    pub const SUPPORTED: &[Self] = &[Self::Level, Self::Universal];
+
+    pub(crate) fn to_rocksdb(self) -> Result<DBCompactionStyle> {
+        let reason = match self {
+            Self::Level => return Ok(DBCompactionStyle::Level),
+            Self::Universal => return Ok(DBCompactionStyle::Universal),
+            Self::Fifo => "deletes the oldest state when there is much",
+            Self::None => "never merges files: writes stop when there are many, and a job can be rescaled only once",
+        };
+        Err(Error::unsupported(format!("this compaction style of RocksDB {reason}"))
+            .with("found", self)
+            .with("expected", list(Self::SUPPORTED)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The options and shared memory that RocksDB's C API does not offer (`cpp/options.cc`).
 
+use std::ffi::{CStr, c_char};
 use std::fmt;
 use std::ptr::NonNull;
 
@@ -31,6 +32,8 @@ unsafe extern "C" {
     ) -> *mut RawMemory;
     fn highwater_memory_destroy(memory: *mut RawMemory);
     fn highwater_memory_used(memory: *const RawMemory) -> RawUsage;
+    fn highwater_refused_database(options: *const ffi_raw::rocksdb_options_t) -> *const c_char;
+    fn highwater_refused_columns(options: *const ffi_raw::rocksdb_options_t) -> *const c_char;
     fn highwater_force_database(options: *mut ffi_raw::rocksdb_options_t, memory: *const RawMemory);
     fn highwater_force_columns(
         options: *mut ffi_raw::rocksdb_options_t,
@@ -87,22 +90,41 @@ fn raw_or_null(pool: Option<&Pool>) -> *const RawMemory {
     pool.map_or(std::ptr::null(), |pool| pool.0.as_ptr().cast_const())
 }
 
+/// The first option of a database that a store cannot live with, by its name in RocksDB.
+pub(crate) fn refused_database(options: &Options) -> Option<&'static str> {
+    // SAFETY: the pointer is valid during the call; what is returned is null or a constant of the C++ file.
+    unsafe { constant(highwater_refused_database(options.as_raw_ptr())) }
+}
+
+/// The same of a column family.
+pub(crate) fn refused_columns(options: &Options) -> Option<&'static str> {
+    // SAFETY: as above.
+    unsafe { constant(highwater_refused_columns(options.as_raw_ptr())) }
+}
+
+/// # Safety
+/// `text` is null or a constant.
+unsafe fn constant(text: *const c_char) -> Option<&'static str> {
+    match text.is_null() {
+        true => None,
+        // SAFETY: the caller's promise.
+        false => unsafe { CStr::from_ptr(text) }.to_str().ok(),
+    }
+}
+
 /// Gives a database the shared write buffers.
 pub(crate) fn force_database(options: &mut Options, pool: Option<&Pool>) {
     // SAFETY: both pointers are valid during the call; the options take a share of the manager.
     unsafe { highwater_force_database(options.as_raw_ptr(), raw_or_null(pool)) }
 }
 
-/// Gives a column family the append operator, the file format of Flink's RocksDB and, from a pool, the shared cache.
+/// Gives a column family the append operator, the file format of Flink's RocksDB and, from a pool, the shared cache. The
+/// options are those of [block-based tables](refused_columns).
 pub(crate) fn force_columns(options: &mut Options, pool: Option<&Pool>, partitioned: bool) -> Result<()> {
     // SAFETY: as above.
     match unsafe { highwater_force_columns(options.as_raw_ptr(), raw_or_null(pool), partitioned) } {
         0 => Ok(()),
-        1 => Err(Error::configuration(
-            "a bounded memory budget needs the block-based table format: let the options factory keep it, or set \
-             state.backend.rocksdb.memory.managed to false",
-        )),
-        2 => Err(Error::internal("RocksDB does not know its merge operator stringappendtest")),
+        1 => Err(Error::internal("RocksDB does not know its merge operator stringappendtest")),
         code => Err(Error::internal("RocksDB refused the options of a column family").with("found", code)),
     }
 }

@@ -8,8 +8,13 @@ use rust_rocksdb::{BlockBasedOptions, Options};
 /// after profile and configured options, so that it has the last word over both.
 ///
 /// Only what a store stands on is set again afterwards: the append operator of list state, the file format that
-/// Flink's RocksDB can read, no flush on closing, and, with a bounded memory budget, the shared block cache and write
-/// buffers. With a bounded budget the table format must stay block-based.
+/// Flink's RocksDB can read, no flush on closing, checks of files, no write buffers that stay in memory after a flush, and,
+/// with a bounded memory budget, the shared block cache and write buffers.
+///
+/// These are refused by their names when the first store is made, because state would be lost or snapshots be wrong:
+/// another comparator, compaction filters, the compaction styles FIFO and NONE, blob files, in-place updates, tables that
+/// are not block-based or have an index of the program's own, other paths or another environment for the files, a row cache, a
+/// compaction service, and files to be ingested behind others. Everything else is yours.
 ///
 /// ```
 /// use highwater_rocksdb::RocksDbOptionsFactory;

@@ -13,9 +13,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use highwater_rocksdb::rust_rocksdb::{
-    BlockBasedOptions, ColumnFamilyDescriptor, DB, Options, PlainTableFactoryOptions, WriteOptions,
-};
+use highwater_rocksdb::rust_rocksdb::{BlockBasedOptions, ColumnFamilyDescriptor, DB, Options, WriteOptions};
 use highwater_rocksdb::{
     CompactionStyle, Compression, ConfiguredOptions, Layers, LogLevel, MemorySettings, PredefinedOptions,
     RocksDbOptionsFactory, RocksDbSettings,
@@ -223,15 +221,20 @@ fn every_configured_option_is_in_force_and_beats_the_profile() {
 
 #[test]
 fn every_style_level_and_compression_is_known_to_rocksdb() {
-    for (style, name) in [
-        (CompactionStyle::Level, "kCompactionStyleLevel"),
-        (CompactionStyle::Universal, "kCompactionStyleUniversal"),
-        (CompactionStyle::Fifo, "kCompactionStyleFIFO"),
-        (CompactionStyle::None, "kCompactionStyleNone"),
-    ] {
+    for (style, name) in
+        [(CompactionStyle::Level, "kCompactionStyleLevel"), (CompactionStyle::Universal, "kCompactionStyleUniversal")]
+    {
         let mut settings = unbounded();
         settings.configured_options.compaction_style = Some(style);
         in_force(settings).expect(&[("compaction_style", name)]);
+    }
+    for style in [CompactionStyle::Fifo, CompactionStyle::None] {
+        let mut settings = unbounded();
+        settings.configured_options.compaction_style = Some(style);
+        let error = Layers::new(settings).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert_eq!(error.value("key"), Some("state.backend.rocksdb.compaction.style"));
+        assert_eq!(error.value("expected"), Some("LEVEL, UNIVERSAL"));
     }
     for level in LogLevel::ALL {
         let mut settings = unbounded();
@@ -309,41 +312,6 @@ fn a_factory_beats_everything_but_what_is_forced() {
         ("no_block_cache", "false"),
         ("cache_index_and_filter_blocks", "true"),
     ]);
-}
-
-/// Another table format.
-#[derive(Debug)]
-struct PlainTables;
-
-impl RocksDbOptionsFactory for PlainTables {
-    fn name(&self) -> &'static str {
-        "plain-tables"
-    }
-
-    fn column_options(&self, _state: &str, options: &mut Options) {
-        options.set_plain_table_factory(&PlainTableFactoryOptions {
-            user_key_length: 0,
-            bloom_bits_per_key: 10,
-            hash_table_ratio: 0.75,
-            index_sparseness: 16,
-            huge_page_tlb_size: 0,
-            encoding_type: highwater_rocksdb::rust_rocksdb::KeyEncodingType::Plain,
-            full_scan_mode: false,
-            store_index_in_file: false,
-        });
-    }
-}
-
-#[test]
-fn another_table_format_with_bounded_memory_is_refused() {
-    let mut settings = bounded(16 << 20);
-    settings.options_factory = Some(Arc::new(PlainTables));
-    let error = Layers::new(settings.clone()).unwrap().column("state").err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert_eq!(error.value("options factory"), Some("plain-tables"));
-    settings.memory.fixed_per_slot = None;
-    settings.memory.managed = None;
-    assert!(Layers::new(settings).unwrap().column("state").is_ok());
 }
 
 #[test]

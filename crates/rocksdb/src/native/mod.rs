@@ -5,6 +5,7 @@ mod clip;
 mod manifest;
 mod restore;
 mod snapshot;
+mod table;
 mod transfer;
 mod uploads;
 

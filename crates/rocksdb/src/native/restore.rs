@@ -17,6 +17,7 @@ use rust_rocksdb::{IngestExternalFileOptions, Options, ReadOptions};
 use super::clip::KeySpace;
 use super::is_table;
 use super::manifest;
+use super::table;
 use super::transfer::transfer;
 use super::uploads::Uploads;
 use crate::Layers;
@@ -130,8 +131,9 @@ impl Source<'_> {
         self.handle.shared.iter().chain(&self.handle.private).map(|(name, stream)| (name.as_str(), stream))
     }
 
-    /// The column families of the database, whose manifest is looked at first.
+    /// The column families of the database, whose files are looked at first.
     fn families(&self) -> Result<Vec<String>> {
+        self.check_formats()?;
         for (name, _) in self.files().filter(|(name, _)| name.starts_with("MANIFEST-")) {
             let path = local_path(&self.path, name)?;
             let bytes = fs::read(&path).map_err(|error| unusable(&path, error))?;
@@ -140,6 +142,22 @@ impl Source<'_> {
             }
         }
         Db::list_cf(&Options::default(), &self.path).map_err(|cause| self.damaged(cause))
+    }
+
+    /// Looks for files that are whole, but in a format that is not read here: RocksDB would call them damaged.
+    fn check_formats(&self) -> Result<()> {
+        for (name, _) in self.files() {
+            if name.ends_with(".blob") {
+                return Err(self.unsupported(name, "a blob file"));
+            }
+            if is_table(name) {
+                let path = local_path(&self.path, name)?;
+                if let Some(found) = table::unreadable(&path).map_err(|error| unusable(&path, error))? {
+                    return Err(self.unsupported(name, found));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Looks whether the database is whole, before it begins to change.
@@ -209,6 +227,18 @@ impl Source<'_> {
             true => failed("open a snapshot", &self.path, cause),
             false => self.not_whole().with("found", self.name_of(&cause)).because(cause),
         }
+    }
+
+    #[cold]
+    fn unsupported(&self, file: &str, found: &str) -> Error {
+        Error::unsupported(
+            "a file of the snapshot is in a format that this RocksDB does not read (Flink wrote version 0 before 1.14): take a \
+             canonical savepoint with the Flink that wrote it, and restore that",
+        )
+        .with("checkpoint", self.handle.checkpoint_id)
+        .with("file", self.place_of(file))
+        .with("expected", "block-based tables of format version 2 or later")
+        .with("found", found)
     }
 
     #[cold]
