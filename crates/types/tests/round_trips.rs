@@ -255,7 +255,11 @@ fn serde_types_are_told_apart_by_name() {
     assert_eq!(named("a").compatibility(&named("a")), Compatibility::AsIs);
     assert_eq!(
         named("a").compatibility(&named("b")),
-        Compatibility::Incompatible("Custom<b> expected, Custom<a> found".to_owned())
+        Compatibility::Incompatible(
+            "Custom<a> in the snapshot, Custom<b> in the program; if this is the same type under a new name, say so with \
+             `accepting([\"a\"])` on its serializer or snapshot"
+                .to_owned()
+        )
     );
     assert_eq!(named("a").compatibility(&named("b").accepting(["z", "a"])), Compatibility::AsIs);
     // Deep inside a type as well.

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use highwater_types::{Error, Key, KeyGroup, Result, ResultExt, SerializerRef, TypeSerializer};
+use highwater_types::{ByteReader, Error, Key, KeyGroup, Result, ResultExt, SerializerRef, TypeSerializer};
 
 use super::column::{Shared, StateColumn};
 use super::folding::{Aggregate, ByteFoldingState, Reduce};
@@ -14,7 +14,7 @@ use super::list::ByteListState;
 use super::map::ByteMapState;
 use super::value::ByteValueState;
 use super::{ByteStore, ColumnId, FrozenBytes, FrozenFiles};
-use crate::canonical::CanonicalWriter;
+use crate::canonical::{CanonicalWriter, RunEntries, StateKind, StateMeta};
 use crate::descriptor::{
     AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
@@ -103,11 +103,31 @@ impl<K: Key> ByteBackend<K> {
         Ok(Rc::new(ByteFoldingState { column, serializer, fold }))
     }
 
-    /// Adds restored entries to the state of this name, registered or not: keys and values as in a canonical stream,
+    /// Adds restored entries of one key group to a state, registered or not: keys and values as in a canonical stream,
     /// which are those of the store. [`finish_load`](Self::finish_load) follows the last.
-    pub(crate) fn load(&self, state: &str, entries: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<()> {
-        let column = self.column(state)?;
-        self.shared.store.borrow_mut().load(column, entries).with("state", state)
+    pub(crate) fn load(&self, state: &StateMeta, group: KeyGroup, entries: &RunEntries) -> Result<()> {
+        let column = self.column(state.name())?;
+        if matches!(state.kind(), StateKind::KeyValue(_) | StateKind::KeyValueV2(_)) {
+            self.check_keys(group, entries).with("key group", group).with("state", state.name())?;
+        }
+        self.shared.store.borrow_mut().load(column, &mut entries.iter()).with("state", state.name())
+    }
+
+    /// Checks that the keys of a state belong to the key group they are in.
+    fn check_keys(&self, group: KeyGroup, entries: &RunEntries) -> Result<()> {
+        let mut checked: Option<&[u8]> = None;
+        for (composite, _) in entries.iter() {
+            // The entries of a map, and the windows of a key, follow one another: their key is decoded once.
+            if checked.is_some_and(|key| composite.starts_with(key)) {
+                continue;
+            }
+            let mut reader = ByteReader::new(composite);
+            reader.read_bytes(self.shared.prefix_bytes())?;
+            let key = self.shared.key_serializer.deserialize(&mut reader)?;
+            self.shared.context.check_group(&key, group)?;
+            checked = composite.get(..reader.position());
+        }
+        Ok(())
     }
 
     /// Ends a restore.

@@ -40,7 +40,7 @@ impl<K: Key> Shared<K> {
     /// Appends key group and current key; returns the length of the key alone.
     fn push_current_key(&self, out: &mut Vec<u8>) -> Result<usize> {
         let current = self.context.current()?;
-        let mut key = self.key.borrow_mut();
+        let mut key = self.key.try_borrow_mut().map_err(|_| store_in_use())?;
         if key.version != self.context.version() {
             key.bytes.clear();
             key.version = 0;
@@ -115,9 +115,11 @@ impl<K: Key, N: Namespace> StateColumn<K, N> {
         }
     }
 
-    pub(super) fn set_namespace(&self, namespace: N) {
+    pub(super) fn set_namespace(&self, namespace: N) -> Result<()> {
+        let _no_access = self.access.try_borrow_mut().map_err(|_| nested_use(&self.name))?;
         self.namespace.replace(Some(namespace));
         self.namespace_version.set(self.namespace_version.get() + 1);
+        Ok(())
     }
 
     /// Begins an access: the composite key is that of the current key and namespace, without map key.

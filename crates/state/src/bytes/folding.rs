@@ -130,8 +130,8 @@ impl<K: Key, N: Namespace, F: Fold> ByteFoldingState<K, N, F> {
 }
 
 impl<K: Key, N: Namespace, V: StateValue> ReducingOps<V, N> for ByteFoldingState<K, N, Reduce<V>> {
-    fn set_namespace(&self, namespace: N) {
-        self.column.set_namespace(namespace);
+    fn set_namespace(&self, namespace: N) -> Result<()> {
+        self.column.set_namespace(namespace)
     }
 
     fn get(&self) -> Result<Option<V>> {
@@ -157,8 +157,8 @@ where
     N: Namespace,
     F: AggregateFunction<Accumulator: StateValue>,
 {
-    fn set_namespace(&self, namespace: N) {
-        self.column.set_namespace(namespace);
+    fn set_namespace(&self, namespace: N) -> Result<()> {
+        self.column.set_namespace(namespace)
     }
 
     fn get(&self) -> Result<Option<F::Output>> {

@@ -41,8 +41,8 @@ impl<K: Key, N: Namespace, T: StateValue> ByteListState<K, N, T> {
 }
 
 impl<K: Key, N: Namespace, T: StateValue> ListOps<T, N> for ByteListState<K, N, T> {
-    fn set_namespace(&self, namespace: N) {
-        self.column.set_namespace(namespace);
+    fn set_namespace(&self, namespace: N) -> Result<()> {
+        self.column.set_namespace(namespace)
     }
 
     fn get(&self) -> Result<Vec<T>> {

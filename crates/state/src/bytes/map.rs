@@ -122,8 +122,8 @@ impl<'a> Page<'a> {
 }
 
 impl<K: Key, N: Namespace, UK: StateValue, UV: StateValue> MapOps<UK, UV, N> for ByteMapState<K, N, UK, UV> {
-    fn set_namespace(&self, namespace: N) {
-        self.column.set_namespace(namespace);
+    fn set_namespace(&self, namespace: N) -> Result<()> {
+        self.column.set_namespace(namespace)
     }
 
     fn get(&self, key: &UK) -> Result<Option<UV>> {

@@ -29,17 +29,17 @@ fn fixture() -> Fixture {
 impl Fixture {
     fn value(&self) -> Rc<dyn ValueOps<i64, VoidNamespace>> {
         let state = self.backend.value_state(&ValueStateDescriptor::new("value"), VoidNamespace::default_serializer());
-        ready(state, |state| state.set_namespace(VoidNamespace))
+        ready(state, |state| state.set_namespace(VoidNamespace).unwrap())
     }
 
     fn list(&self) -> Rc<dyn ListOps<String, VoidNamespace>> {
         let state = self.backend.list_state(&ListStateDescriptor::new("list"), VoidNamespace::default_serializer());
-        ready(state, |state| state.set_namespace(VoidNamespace))
+        ready(state, |state| state.set_namespace(VoidNamespace).unwrap())
     }
 
     fn map<UV: crate::StateValue + DefaultSerializer>(&self) -> Rc<dyn MapOps<String, UV, VoidNamespace>> {
         let state = self.backend.map_state(&MapStateDescriptor::new("map"), VoidNamespace::default_serializer());
-        ready(state, |state| state.set_namespace(VoidNamespace))
+        ready(state, |state| state.set_namespace(VoidNamespace).unwrap())
     }
 
     /// The entries of a state in hexadecimal, without the key group.
@@ -107,7 +107,7 @@ fn keys_and_values_are_those_of_flink() {
     let sum =
         fixture.backend.reducing_state(&ReducingStateDescriptor::new("sum", |sum: &mut i32, new| *sum += new), windows);
     let sum = sum.unwrap();
-    sum.set_namespace(TimeWindow { start: 1000, end: 2000 });
+    sum.set_namespace(TimeWindow { start: 1000, end: 2000 }).unwrap();
     sum.add(40).unwrap();
     sum.add(2).unwrap();
     assert_eq!(fixture.stored("sum"), one("056b65793100000000000003e800000000000007d0", "0000002a"));

@@ -11,8 +11,8 @@ pub(super) struct ByteValueState<K, N, V> {
 }
 
 impl<K: Key, N: Namespace, V: StateValue> ValueOps<V, N> for ByteValueState<K, N, V> {
-    fn set_namespace(&self, namespace: N) {
-        self.column.set_namespace(namespace);
+    fn set_namespace(&self, namespace: N) -> Result<()> {
+        self.column.set_namespace(namespace)
     }
 
     fn get(&self) -> Result<Option<V>> {

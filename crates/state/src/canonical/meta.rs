@@ -348,7 +348,8 @@ impl StateMeta {
         match self.compatibility(new, role)? {
             Compatibility::Incompatible(why) => {
                 let rule = if role == KEY { "the new key serializer" } else { "the new state serializer" };
-                Err(self.mismatch(new, role, &format!("{rule} must not be incompatible: {why}")))
+                let cure = "register the earlier type, or give the new state another name";
+                Err(self.mismatch(new, role, &format!("{rule} must not be incompatible: {why}; {cure}")))
             }
             readable => Ok(readable),
         }

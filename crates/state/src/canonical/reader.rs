@@ -108,9 +108,10 @@ impl CanonicalReader {
         let end = self.starts.get(next).copied().unwrap_or(self.length);
         let stored = read_range(&mut *self.input, offset, end)?;
         let native = !self.canonical && stored.first_chunk() == Some(&u32::from(group).to_be_bytes());
-        let entries = if self.header.compression { decompress(&stored, offset)? } else { stored };
         let place = Place { offset, compressed: self.header.compression };
-        match split(entries, group, self.prefix_bytes, &self.header.states, &place) {
+        let entries = if place.compressed { decompress(&stored, offset) } else { Ok(stored) };
+        let split = |entries| split(entries, group, self.prefix_bytes, &self.header.states, &place);
+        match entries.and_then(split) {
             Err(_) if native => Err(native_format()),
             runs => Ok(KeyGroupBlock { group, runs: runs? }),
         }
@@ -178,6 +179,11 @@ impl RunEntries {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// The same entries in memory of their own: as they were read, they hold on to the bytes of their whole key group.
+    pub(crate) fn detached(&self) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), count: self.count }
     }
 
     /// The entries as key, which begins with the key group's one or two bytes, and value.

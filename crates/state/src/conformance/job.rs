@@ -137,11 +137,11 @@ impl Job {
             Action::Aggregate(value) => self.mean.add(value),
             Action::ClearMean => self.mean.clear(),
             Action::AddToWindow(window, element) => {
-                self.windows.set_namespace(pick(&WINDOWS, window));
+                self.windows.set_namespace(pick(&WINDOWS, window))?;
                 self.windows.add(element)
             }
             Action::ClearWindow(window) => {
-                self.windows.set_namespace(pick(&WINDOWS, window));
+                self.windows.set_namespace(pick(&WINDOWS, window))?;
                 self.windows.clear()
             }
             Action::MergeWindows(target, sources) => {
@@ -149,15 +149,15 @@ impl Job {
                 self.windows.merge_namespaces(pick(&WINDOWS, target), &sources)
             }
             Action::PutName(name, key, value) => {
-                self.names.set_namespace(pick(&NAMES, name).to_owned());
+                self.names.set_namespace(pick(&NAMES, name).to_owned())?;
                 self.names.put(key, value)
             }
             Action::ClearName(name) => {
-                self.names.set_namespace(pick(&NAMES, name).to_owned());
+                self.names.set_namespace(pick(&NAMES, name).to_owned())?;
                 self.names.clear()
             }
             Action::Chain(window, value) => {
-                self.chains.set_namespace(pick(&WINDOWS, window));
+                self.chains.set_namespace(pick(&WINDOWS, window))?;
                 self.chains.add(value)
             }
             Action::MergeChains(target, sources) => {
@@ -175,13 +175,13 @@ impl Job {
         self.sum.clear()?;
         self.mean.clear()?;
         for window in WINDOWS {
-            self.windows.set_namespace(window);
+            self.windows.set_namespace(window)?;
             self.windows.clear()?;
-            self.chains.set_namespace(window);
+            self.chains.set_namespace(window)?;
             self.chains.clear()?;
         }
         for name in NAMES {
-            self.names.set_namespace(name.to_owned());
+            self.names.set_namespace(name.to_owned())?;
             self.names.clear()?;
         }
         Ok(())
@@ -193,14 +193,14 @@ impl Job {
         let mut windows = [const { Vec::new() }; 4];
         let mut chains = [const { None }; 4];
         for ((window, list), chain) in WINDOWS.into_iter().zip(&mut windows).zip(&mut chains) {
-            self.windows.set_namespace(window);
+            self.windows.set_namespace(window)?;
             *list = self.windows.get()?;
-            self.chains.set_namespace(window);
+            self.chains.set_namespace(window)?;
             *chain = self.chains.get()?;
         }
         let mut names = [const { BTreeMap::new() }; 4];
         for (name, map) in NAMES.into_iter().zip(&mut names) {
-            self.names.set_namespace(name.to_owned());
+            self.names.set_namespace(name.to_owned())?;
             *map = self.names.entries()?.into_iter().collect();
         }
         Ok(Observed {

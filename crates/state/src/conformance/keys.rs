@@ -98,7 +98,7 @@ pub fn keys_are_listed_once(subject: &Subject) -> Result<()> {
             in_list.insert(key.clone());
         }
         for (window, set) in windows.iter().zip([&mut *in_first, &mut *in_second]).take(number % 3) {
-            map.set_namespace(*window);
+            map.set_namespace(*window)?;
             map.put_all((0..10).map(|entry| (entry.to_string(), entry)).collect())?;
             set.insert(key.clone());
         }
@@ -126,7 +126,7 @@ pub fn entries_are_counted_by_key_and_namespace(subject: &Subject) -> Result<()>
         value.update(key)?;
         list.add_all((0..key % 3).collect())?;
         for namespace in 0..key % 4 {
-            map.set_namespace("n".repeat(namespace as usize));
+            map.set_namespace("n".repeat(namespace as usize))?;
             map.put_all((0..key % 7).map(|entry| (entry, entry)).collect())?;
         }
     }

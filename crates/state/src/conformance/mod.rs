@@ -24,8 +24,10 @@ mod job;
 mod keys;
 mod list;
 mod map;
+mod misplaced;
 mod namespace;
 mod random;
+mod reentrancy;
 mod snapshot;
 mod store;
 mod subject;
@@ -38,8 +40,10 @@ pub use folding::*;
 pub use keys::*;
 pub use list::*;
 pub use map::*;
+pub use misplaced::*;
 pub use namespace::*;
 pub use random::*;
+pub use reentrancy::*;
 pub use snapshot::*;
 pub use store::*;
 pub use subject::Subject;
@@ -68,6 +72,8 @@ macro_rules! conformance_behaviours {
             large_values_are_kept
             closures_may_use_other_states
             closures_must_not_use_the_same_state
+            closures_must_not_use_anything_of_the_same_state
+            functions_must_not_use_their_own_state
             the_key_stays_while_a_closure_runs
             namespaces_are_independent
             namespaces_of_variable_size_are_not_confused
@@ -95,6 +101,8 @@ macro_rules! conformance_behaviours {
             another_value_type_is_refused_on_restore
             another_key_type_is_refused_on_restore
             another_map_key_type_is_refused_on_restore
+            keys_whose_hash_changed_are_refused
+            another_max_parallelism_is_refused_on_restore
             random_operations_agree_with_a_model
             random_operations_agree_with_a_model_in_many_key_groups
             store_keeps_its_columns_apart

@@ -31,17 +31,17 @@ pub fn namespaces_are_independent(subject: &Subject) -> Result<()> {
         .reducing_state_in(windows(), &ReducingStateDescriptor::<i64>::new("sum", |sum, value| *sum += value))?;
     let mean = backend.aggregating_state_in(windows(), &AggregatingStateDescriptor::new("mean", Mean))?;
     let set = |namespace: TimeWindow| {
-        value.set_namespace(namespace);
-        list.set_namespace(namespace);
-        map.set_namespace(namespace);
-        sum.set_namespace(namespace);
-        mean.set_namespace(namespace);
+        value.set_namespace(namespace)?;
+        list.set_namespace(namespace)?;
+        map.set_namespace(namespace)?;
+        sum.set_namespace(namespace)?;
+        mean.set_namespace(namespace)
     };
     let starts = [-1000, 0, 1000, i64::MAX - 1000];
     for key in ["a", "b"] {
         backend.set_current_key(key.to_owned())?;
         for start in starts {
-            set(window(start));
+            set(window(start))?;
             value.update(start)?;
             list.add_all(vec![start, 1])?;
             map.put(start, 2)?;
@@ -49,7 +49,7 @@ pub fn namespaces_are_independent(subject: &Subject) -> Result<()> {
             mean.add(start)?;
         }
     }
-    set(window(0));
+    set(window(0))?;
     value.clear()?;
     list.clear()?;
     map.clear()?;
@@ -57,7 +57,7 @@ pub fn namespaces_are_independent(subject: &Subject) -> Result<()> {
     mean.clear()?;
     for (key, start) in ["a", "b"].iter().flat_map(|key| starts.map(|start| (*key, start))) {
         backend.set_current_key(key.to_owned())?;
-        set(window(start));
+        set(window(start))?;
         let cleared = key == "b" && start == 0;
         let found = (value.value()?, list.get()?, map.entries()?, sum.get()?, mean.get()?);
         let expected = match cleared {
@@ -81,8 +81,8 @@ pub fn namespaces_of_variable_size_are_not_confused(subject: &Subject) -> Result
     let text = str::to_owned;
     for (key, namespace) in cases() {
         backend.set_current_key(text(key))?;
-        value.set_namespace(text(namespace));
-        map.set_namespace(text(namespace));
+        value.set_namespace(text(namespace))?;
+        map.set_namespace(text(namespace))?;
         value.update(format!("{key}/{namespace}"))?;
         for map_key in parts {
             map.put(text(map_key), format!("{key}/{namespace}/{map_key}"))?;
@@ -90,8 +90,8 @@ pub fn namespaces_of_variable_size_are_not_confused(subject: &Subject) -> Result
     }
     for (key, namespace) in cases() {
         backend.set_current_key(text(key))?;
-        value.set_namespace(text(namespace));
-        map.set_namespace(text(namespace));
+        value.set_namespace(text(namespace))?;
+        map.set_namespace(text(namespace))?;
         assert_eq!(value.value()?, Some(format!("{key}/{namespace}")));
         let mut entries = map.entries()?;
         entries.sort();
@@ -110,13 +110,13 @@ pub fn handles_share_the_namespace_of_their_clones(subject: &Subject) -> Result<
     let value = backend.value_state_in(windows(), &ValueStateDescriptor::<i64>::new("value"))?;
     let clone = value.clone();
     backend.set_current_key(1)?;
-    value.set_namespace(window(1));
+    value.set_namespace(window(1))?;
     clone.update(11)?;
     backend.set_current_key(2)?;
     value.update(12)?;
-    clone.set_namespace(window(2));
+    clone.set_namespace(window(2))?;
     value.update(22)?;
-    clone.set_namespace(window(1));
+    clone.set_namespace(window(1))?;
     assert_eq!(value.value()?, Some(12));
     backend.set_current_key(1)?;
     assert_eq!(value.value()?, Some(11));
@@ -130,7 +130,7 @@ pub fn a_namespace_must_be_set(subject: &Subject) -> Result<()> {
     backend.set_current_key(1)?;
     assert_fails(ErrorKind::Program, "reading without a namespace", value.value());
     assert_fails(ErrorKind::Program, "writing without a namespace", value.update(1));
-    value.set_namespace(window(1));
+    value.set_namespace(window(1))?;
     assert_eq!(value.value()?, None);
     Ok(())
 }
@@ -143,7 +143,7 @@ pub fn merging_lists_appends_the_sources_in_order(subject: &Subject) -> Result<(
     for key in ["a", "b"] {
         backend.set_current_key(key.to_owned())?;
         for start in 0..5 {
-            list.set_namespace(window(start));
+            list.set_namespace(window(start))?;
             list.add_all(vec![format!("{key}{start}"), ",".to_owned()])?;
         }
     }
@@ -151,7 +151,7 @@ pub fn merging_lists_appends_the_sources_in_order(subject: &Subject) -> Result<(
     list.merge_namespaces(window(1), &[window(0), window(9)])?;
     let content = |key: &str, start| {
         backend.set_current_key(key.to_owned())?;
-        list.set_namespace(window(start));
+        list.set_namespace(window(start))?;
         list.get()
     };
     assert_eq!(content("b", 1)?.concat(), "b1,b0,b4,b2,");
@@ -174,8 +174,8 @@ pub fn merging_values_keeps_the_target_on_the_left(subject: &Subject) -> Result<
     let mean = backend.aggregating_state_in(windows(), &AggregatingStateDescriptor::new("mean", Mean))?;
     backend.set_current_key(1)?;
     for start in 0..5 {
-        chain.set_namespace(window(start));
-        mean.set_namespace(window(start));
+        chain.set_namespace(window(start))?;
+        mean.set_namespace(window(start))?;
         chain.add(start.to_string())?;
         mean.add(start * 10)?;
     }
@@ -184,8 +184,8 @@ pub fn merging_values_keeps_the_target_on_the_left(subject: &Subject) -> Result<
     mean.merge_namespaces(window(3), &[window(4), window(7), window(1)])?;
     mean.merge_namespaces(window(8), &[window(2), window(0)])?;
     let content = |start| {
-        chain.set_namespace(window(start));
-        mean.set_namespace(window(start));
+        chain.set_namespace(window(start))?;
+        mean.set_namespace(window(start))?;
         Ok((chain.get()?, mean.get()?))
     };
     let merged = |text: &str, mean| (Some(text.to_owned()), Some(mean));
@@ -206,9 +206,9 @@ pub fn merging_nothing_changes_nothing(subject: &Subject) -> Result<()> {
     let sum = backend.reducing_state_in(windows(), &descriptor)?;
     let mean = backend.aggregating_state_in(windows(), &AggregatingStateDescriptor::new("mean", Mean))?;
     backend.set_current_key(1)?;
-    list.set_namespace(window(1));
-    sum.set_namespace(window(1));
-    mean.set_namespace(window(1));
+    list.set_namespace(window(1))?;
+    sum.set_namespace(window(1))?;
+    mean.set_namespace(window(1))?;
     list.add(1)?;
     sum.add(1)?;
     mean.add(1)?;

@@ -182,7 +182,7 @@ pub fn restored_state_goes_on_changing(subject: &Subject) -> Result<()> {
         let map = backend.map_state(&MapStateDescriptor::<i64, i64>::new("map"))?;
         let windows = TimeWindow::default_serializer();
         let value = backend.value_state_in(windows, &ValueStateDescriptor::<String>::new("value"))?;
-        value.set_namespace(TimeWindow { start: 0, end: 10 });
+        value.set_namespace(TimeWindow { start: 0, end: 10 })?;
         Ok((backend, list, map, value))
     };
     let (backend, list, map, value) = open(&[])?;

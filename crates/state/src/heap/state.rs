@@ -120,8 +120,11 @@ impl<K: Key, N: Namespace, C: Clone + Send + Sync + 'static, F: CellFormat<C>> H
         &self.layout.cells
     }
 
-    pub(super) fn set_namespace(&self, namespace: N) {
+    pub(super) fn set_namespace(&self, namespace: N) -> Result<()> {
+        // Whoever has borrowed the namespace has borrowed the tables too, or runs no foreign code meanwhile.
+        let _no_access = self.tables_mut()?;
         self.namespace.replace(Some(namespace));
+        Ok(())
     }
 
     #[inline]
@@ -214,44 +217,43 @@ impl<K: Key, N: Namespace, C: Clone + Send + Sync + 'static, F: CellFormat<C>> H
     /// Removes the cell of the current key and namespace.
     #[inline]
     pub(super) fn clear(&self) -> Result<()> {
-        let namespace = self.namespace()?;
-        self.take(&namespace).map(drop)
-    }
-
-    /// Takes out the cell of the current key and any namespace.
-    pub(super) fn take(&self, namespace: &N) -> Result<Option<C>> {
         let current = self.context.current()?;
+        let namespace = self.namespace()?;
         let mut tables = self.tables_mut()?;
-        let hash = hash_of(self.context.hasher(), current.hash, namespace);
+        let hash = hash_of(self.context.hasher(), current.hash, &*namespace);
         let table = tables.get_mut(self.index(current.group)).ok_or_else(no_table)?;
-        Ok(table.remove(hash, |entry| entry.is(&current.key, namespace)).map(|entry| entry.cell))
+        drop(table.remove(hash, |entry| entry.is(&current.key, &namespace)));
+        Ok(())
     }
 
     /// Merges the cells of the `sources` namespaces of the current key, in order, and then into that of `target`, which
     /// stays on the left.
     pub(super) fn merge(&self, target: &N, sources: &[N], merge: impl Fn(&mut C, C)) -> Result<()> {
-        drop(self.context.current()?);
-        let mut merged: Option<C> = None;
-        for source in sources.iter().filter(|source| *source != target) {
-            match (self.take(source)?, &mut merged) {
-                (Some(cell), Some(merged)) => merge(merged, cell),
-                (Some(cell), none) => *none = Some(cell),
-                (None, _) => {}
-            }
-        }
-        let Some(merged) = merged else { return Ok(()) };
-        let result = match self.take(target)? {
-            Some(mut left) => {
-                merge(&mut left, merged);
-                left
-            }
-            None => merged,
-        };
+        // Held to the end: the function can neither use the state nor change the key while cells are out of the table.
         let current = self.context.current()?;
         let mut tables = self.tables_mut()?;
         let hasher = self.context.hasher();
         let table = tables.get_mut(self.index(current.group)).ok_or_else(no_table)?;
-        let entry = Entry { key: current.key.clone(), namespace: target.clone(), cell: result };
+        let mut take = |namespace: &N| {
+            let hash = hash_of(hasher, current.hash, namespace);
+            table.remove(hash, |entry| entry.is(&current.key, namespace)).map(|entry| entry.cell)
+        };
+        let fold = |left: Option<C>, right: C| match left {
+            Some(mut left) => {
+                merge(&mut left, right);
+                left
+            }
+            None => right,
+        };
+        let mut merged = None;
+        for source in sources.iter().filter(|source| *source != target) {
+            if let Some(cell) = take(source) {
+                merged = Some(fold(merged, cell));
+            }
+        }
+        let Some(merged) = merged else { return Ok(()) };
+        let cell = fold(take(target), merged);
+        let entry = Entry { key: current.key.clone(), namespace: target.clone(), cell };
         table.insert(hash_of(hasher, current.hash, target), entry, &|entry| entry.hash(hasher));
         Ok(())
     }
@@ -306,6 +308,7 @@ where
         }
         for (composite, value) in entries.iter() {
             let split = keys.split(composite, &**key, &**namespace)?;
+            self.context.check_group(&split.key, group)?;
             let hash = hash_of(hasher, hasher.hash_one(&split.key), &split.namespace);
             let found = table.find_mut(hash, |entry| entry.is(&split.key, &split.namespace));
             if let Some(cell) = cells.read(split.map_key, value, found.map(|entry| &mut entry.cell))? {

@@ -58,8 +58,8 @@ impl<V: StateValue, C: ValueCell<V>> CellFormat<C> for ValueFormat<V, C> {
 
 /// Value state.
 impl<K: Key, N: Namespace, V: StateValue, C: ValueCell<V>> ValueOps<V, N> for HeapState<K, N, C, ValueFormat<V, C>> {
-    fn set_namespace(&self, namespace: N) {
-        self.set_namespace(namespace);
+    fn set_namespace(&self, namespace: N) -> Result<()> {
+        self.set_namespace(namespace)
     }
 
     fn get(&self) -> Result<Option<V>> {
@@ -131,8 +131,8 @@ impl<V: StateValue, C: ValueCell<V>, F: Clone + Send + 'static> CellFormat<C> fo
 impl<K: Key, N: Namespace, V: StateValue, C: ValueCell<V>> ReducingOps<V, N>
     for HeapState<K, N, C, FoldFormat<V, C, ReduceRef<V>>>
 {
-    fn set_namespace(&self, namespace: N) {
-        self.set_namespace(namespace);
+    fn set_namespace(&self, namespace: N) -> Result<()> {
+        self.set_namespace(namespace)
     }
 
     fn get(&self) -> Result<Option<V>> {
@@ -160,8 +160,8 @@ where
     F: AggregateFunction<Accumulator: StateValue>,
     C: ValueCell<F::Accumulator>,
 {
-    fn set_namespace(&self, namespace: N) {
-        self.set_namespace(namespace);
+    fn set_namespace(&self, namespace: N) -> Result<()> {
+        self.set_namespace(namespace)
     }
 
     fn get(&self) -> Result<Option<F::Output>> {
@@ -234,8 +234,8 @@ impl<T: StateValue, C: ListCell<T>> CellFormat<C> for ListFormat<T> {
 
 /// List state.
 impl<K: Key, N: Namespace, T: StateValue, C: ListCell<T>> ListOps<T, N> for HeapState<K, N, C, ListFormat<T>> {
-    fn set_namespace(&self, namespace: N) {
-        self.set_namespace(namespace);
+    fn set_namespace(&self, namespace: N) -> Result<()> {
+        self.set_namespace(namespace)
     }
 
     fn get(&self) -> Result<Vec<T>> {
@@ -363,8 +363,8 @@ fn changed<UK: MapKey, UV: StateValue, A>(change: impl FnOnce(&mut Map<UK, UV>, 
 impl<K: Key, N: Namespace, UK: MapKey, UV: StateValue> MapOps<UK, UV, N>
     for HeapState<K, N, Map<UK, UV>, MapFormat<UK, UV>>
 {
-    fn set_namespace(&self, namespace: N) {
-        self.set_namespace(namespace);
+    fn set_namespace(&self, namespace: N) -> Result<()> {
+        self.set_namespace(namespace)
     }
 
     fn get(&self, key: &UK) -> Result<Option<UV>> {

@@ -191,7 +191,7 @@ impl<K: Key> KeyedBackend<K> {
     /// Registers a value state. See [`value_state_in`](Self::value_state_in).
     pub fn value_state<V: StateValue>(&self, descriptor: &ValueStateDescriptor<V>) -> Result<ValueState<V>> {
         let state = self.value_state_in(VoidNamespace::default_serializer(), descriptor)?;
-        state.set_namespace(VoidNamespace);
+        state.set_namespace(VoidNamespace)?;
         Ok(state)
     }
 
@@ -218,7 +218,7 @@ impl<K: Key> KeyedBackend<K> {
     /// Registers a list state. See [`list_state_in`](Self::list_state_in).
     pub fn list_state<T: StateValue>(&self, descriptor: &ListStateDescriptor<T>) -> Result<ListState<T>> {
         let state = self.list_state_in(VoidNamespace::default_serializer(), descriptor)?;
-        state.set_namespace(VoidNamespace);
+        state.set_namespace(VoidNamespace)?;
         Ok(state)
     }
 
@@ -247,7 +247,7 @@ impl<K: Key> KeyedBackend<K> {
         descriptor: &MapStateDescriptor<UK, UV>,
     ) -> Result<MapState<UK, UV>> {
         let state = self.map_state_in(VoidNamespace::default_serializer(), descriptor)?;
-        state.set_namespace(VoidNamespace);
+        state.set_namespace(VoidNamespace)?;
         Ok(state)
     }
 
@@ -273,7 +273,7 @@ impl<K: Key> KeyedBackend<K> {
     /// Registers a reducing state. See [`reducing_state_in`](Self::reducing_state_in).
     pub fn reducing_state<V: StateValue>(&self, descriptor: &ReducingStateDescriptor<V>) -> Result<ReducingState<V>> {
         let state = self.reducing_state_in(VoidNamespace::default_serializer(), descriptor)?;
-        state.set_namespace(VoidNamespace);
+        state.set_namespace(VoidNamespace)?;
         Ok(state)
     }
 
@@ -302,7 +302,7 @@ impl<K: Key> KeyedBackend<K> {
         descriptor: &AggregatingStateDescriptor<F>,
     ) -> Result<AggregatingState<F::Input, F::Output>> {
         let state = self.aggregating_state_in(VoidNamespace::default_serializer(), descriptor)?;
-        state.set_namespace(VoidNamespace);
+        state.set_namespace(VoidNamespace)?;
         Ok(state)
     }
 

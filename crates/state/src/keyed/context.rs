@@ -1,6 +1,7 @@
 //! The current key, shared by all states of one keyed backend.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::fmt::Debug;
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
@@ -85,6 +86,13 @@ impl<K: Key> KeyContext<K> {
         &self.hasher
     }
 
+    /// Checks a key that a snapshot keeps in `group`: where its hash leads elsewhere, nobody would ever find it.
+    #[inline]
+    pub(crate) fn check_group(&self, key: &K, group: KeyGroup) -> Result<()> {
+        let of_key = self.max_parallelism.key_group_of(key.java_hash());
+        if of_key == group { Ok(()) } else { Err(misplaced(key, of_key, group)) }
+    }
+
     #[cold]
     fn foreign(&self, key: &K, group: KeyGroup) -> Error {
         Error::program(
@@ -95,6 +103,18 @@ impl<K: Key> KeyContext<K> {
         .with("key group", group)
         .with("expected", self.range)
     }
+}
+
+#[cold]
+fn misplaced(key: &impl Debug, of_key: KeyGroup, group: KeyGroup) -> Error {
+    Error::incompatible(
+        "a key of the snapshot lies in another key group than its Java hash leads to, where it would never be found: \
+         give the key type the `java_hash` (and the job the max parallelism) it had when the snapshot was written",
+    )
+    .with("key", format_args!("{key:?}"))
+    .with("key group", group)
+    .with("expected", format_args!("key group {of_key}, by the key's hash"))
+    .with("found", format_args!("key group {group}"))
 }
 
 #[cold]

@@ -8,7 +8,7 @@ use highwater_types::{Error, Result, VoidNamespace};
 
 /// What a store does for [`ValueState`].
 pub(crate) trait ValueOps<V, N> {
-    fn set_namespace(&self, namespace: N);
+    fn set_namespace(&self, namespace: N) -> Result<()>;
     fn get(&self) -> Result<Option<V>>;
     fn with(&self, read: &mut dyn FnMut(Option<&V>)) -> Result<()>;
     fn put(&self, value: V) -> Result<()>;
@@ -18,7 +18,7 @@ pub(crate) trait ValueOps<V, N> {
 
 /// What a store does for [`ListState`].
 pub(crate) trait ListOps<T, N> {
-    fn set_namespace(&self, namespace: N);
+    fn set_namespace(&self, namespace: N) -> Result<()>;
     fn get(&self) -> Result<Vec<T>>;
     fn for_each(&self, visit: &mut dyn FnMut(&T)) -> Result<()>;
     fn add(&self, element: T) -> Result<()>;
@@ -31,7 +31,7 @@ pub(crate) trait ListOps<T, N> {
 
 /// What a store does for [`MapState`].
 pub(crate) trait MapOps<UK, UV, N> {
-    fn set_namespace(&self, namespace: N);
+    fn set_namespace(&self, namespace: N) -> Result<()>;
     fn get(&self, key: &UK) -> Result<Option<UV>>;
     fn contains(&self, key: &UK) -> Result<bool>;
     fn put(&self, key: UK, value: UV) -> Result<()>;
@@ -46,7 +46,7 @@ pub(crate) trait MapOps<UK, UV, N> {
 
 /// What a store does for [`ReducingState`].
 pub(crate) trait ReducingOps<V, N> {
-    fn set_namespace(&self, namespace: N);
+    fn set_namespace(&self, namespace: N) -> Result<()>;
     fn get(&self) -> Result<Option<V>>;
     fn add(&self, value: V) -> Result<()>;
     fn clear(&self) -> Result<()>;
@@ -55,7 +55,7 @@ pub(crate) trait ReducingOps<V, N> {
 
 /// What a store does for [`AggregatingState`].
 pub(crate) trait AggregatingOps<In, Out, N> {
-    fn set_namespace(&self, namespace: N);
+    fn set_namespace(&self, namespace: N) -> Result<()>;
     fn get(&self) -> Result<Option<Out>>;
     fn add(&self, input: In) -> Result<()>;
     fn clear(&self) -> Result<()>;
@@ -79,9 +79,12 @@ macro_rules! handle {
 
             /// Scopes the following calls to this namespace (`InternalKvState.setCurrentNamespace`). All clones of
             /// the handle share the setting.
+            ///
+            /// # Errors
+            /// `Program` inside a closure or function that was given to the same state.
             #[inline]
-            pub fn set_namespace(&self, namespace: N) {
-                self.ops.set_namespace(namespace);
+            pub fn set_namespace(&self, namespace: N) -> Result<()> {
+                self.ops.set_namespace(namespace)
             }
 
             /// Removes everything of the current key and namespace.

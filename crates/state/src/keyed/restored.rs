@@ -63,6 +63,7 @@ impl<'a> Sources<'a> {
         max_parallelism: MaxParallelism,
         range: KeyGroupRange,
     ) -> Result<Self> {
+        check_ranges(handles, max_parallelism, range)?;
         let (mut streams, mut files) = (Vec::new(), Vec::new());
         for handle in handles.iter().filter(|handle| handle.range().intersection(range).is_some()) {
             match handle {
@@ -97,7 +98,7 @@ impl<'a> Sources<'a> {
     fn read_streams(
         &self,
         restored: &mut RestoredStates,
-        mut add: impl FnMut(&mut RestoredStates, &str, KeyGroup, RunEntries) -> Result<()>,
+        mut add: impl FnMut(&mut RestoredStates, &StateMeta, KeyGroup, RunEntries) -> Result<()>,
     ) -> Result<()> {
         for handle in &self.streams {
             let Some(groups) = handle.range.intersection(self.range) else { continue };
@@ -108,7 +109,7 @@ impl<'a> Sources<'a> {
                 let Some(block) = reader.block(group)? else { continue };
                 for Run { state_id, entries } in block.into_runs() {
                     let meta = header.states.get(usize::from(state_id)).ok_or_else(no_such_state)?;
-                    add(restored, meta.name(), group, entries)?;
+                    add(restored, meta, group, entries).with("file", reader.name())?;
                 }
             }
         }
@@ -124,7 +125,8 @@ impl RestoredStates {
         }
         let mut restored = Self::default();
         sources.read_streams(&mut restored, |restored, state, group, entries| {
-            restored.states.get_mut(state).ok_or_else(no_such_state)?.entries.push((group, entries));
+            let state = restored.states.get_mut(state.name()).ok_or_else(no_such_state)?;
+            state.entries.push((group, entries.detached()));
             Ok(())
         })?;
         Ok(restored)
@@ -146,7 +148,7 @@ impl RestoredStates {
         let columns: Vec<String> = restored.states.keys().cloned().collect();
         let backend = backend(sources.store(factory, context, &columns)?);
         columns.iter().try_for_each(|state| backend.adopt(state))?;
-        sources.read_streams(&mut restored, |_, state, _, entries| backend.load(state, &mut entries.iter()))?;
+        sources.read_streams(&mut restored, |_, state, group, entries| backend.load(state, group, &entries))?;
         if !sources.streams.is_empty() {
             restored.states.keys().try_for_each(|state| backend.adopt(state))?;
             backend.finish_load()?;
@@ -181,6 +183,28 @@ impl RestoredStates {
         self.states
             .values()
             .map(|state| CarriedState { meta: state.meta.clone(), entries: CarriedEntries(state.entries.clone()) })
+    }
+}
+
+/// Handles do not tell how many key groups there were; but a wrong number shows in their ranges before it hides state:
+/// what lies beyond the last key group, or in none of this backend's, would be left out as belonging to others.
+fn check_ranges(handles: &[KeyedStateHandle], max_parallelism: MaxParallelism, range: KeyGroupRange) -> Result<()> {
+    let ranges = || handles.iter().map(KeyedStateHandle::range);
+    if let Some(beyond) = ranges().find(|range| u32::from(range.end()) >= max_parallelism.get()) {
+        return Err(Error::incompatible(
+            "the snapshot has key groups beyond the max parallelism: use the max parallelism it was written with",
+        )
+        .with("expected", format_args!("key groups below {max_parallelism}"))
+        .with("found", beyond));
+    }
+    match ranges().next() {
+        Some(first) if ranges().all(|found| found.intersection(range).is_none()) => Err(Error::incompatible(
+            "none of the handles has a key group of this subtask: use the max parallelism the snapshot was written with, \
+             and give a subtask the handles that `redistribute_keyed_state` picks for it",
+        )
+        .with("expected", range)
+        .with("found", first)),
+        _ => Ok(()),
     }
 }
 

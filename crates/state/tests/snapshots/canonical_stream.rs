@@ -364,6 +364,24 @@ fn other_versions_and_formats_are_told_apart() {
     let error = read_all(&native, 4).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     assert!(error.message().contains("canonical"), "{error}");
+    // With snapshot compression the key group stands before the first frame: no frame, but no damage either.
+    let content = Content {
+        max: 4,
+        states: 1,
+        compression: true,
+        range: max_parallelism(4).all(),
+        groups: vec![(1, vec![(0, vec![7], vec![8])])],
+    };
+    let mut handle = content.write().unwrap();
+    let offset = handle.offsets[1] as usize;
+    let mut bytes = bytes_of(&handle.data).to_vec();
+    bytes.splice(offset..offset, [0, 0, 0, 1]);
+    handle.data = inline(&bytes);
+    assert_eq!(read_all(&handle, 4).unwrap_err().kind(), ErrorKind::Corrupt, "canonical by its tag");
+    handle.format = KeyGroupsFormat::Legacy;
+    let error = read_all(&handle, 4).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.message().contains("canonical"), "{error}");
     // Under the same tag the canonical format is read.
     let mut canonical = example_handle(&example());
     canonical.format = KeyGroupsFormat::Legacy;

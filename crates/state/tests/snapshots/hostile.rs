@@ -1,50 +1,14 @@
 //! Damage of every kind to streams: an error or a value, never a panic, and never an allocation that the bytes do not
 //! bear out.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use highwater_checkpoint::{KeyGroupsHandle, OperatorStateHandle, StreamHandle};
 use highwater_state::{CanonicalWriter, ListStateDescriptor, MapStateDescriptor, OperatorStateBackend};
 use highwater_types::{ErrorKind, Result};
 
+use crate::allocator::largest_during;
 use crate::support::{append, bytes_of, header, inline, max_parallelism, opener, read_all, stream, streams};
-
-/// Notes the largest allocation of each thread.
-struct Watching;
-
-thread_local! {
-    static LARGEST: Cell<usize> = const { Cell::new(0) };
-}
-
-fn note(size: usize) {
-    // Not at the very end of a thread, when there is nothing left to note in.
-    let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(size)));
-}
-
-// SAFETY: every call goes to the system allocator as it is; noting a number allocates nothing.
-unsafe impl GlobalAlloc for Watching {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(size);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Watching = Watching;
 
 /// Snappy works in buffers of 64 KiB and a little more, whatever the input.
 const FIXED: usize = 80 * 1024;
@@ -53,9 +17,7 @@ const FIXED: usize = 80 * 1024;
 /// many of the flips were noticed.
 fn damage(bytes: &[u8], read: impl Fn(&[u8]) -> Result<()>) -> usize {
     let read = |bytes: &[u8]| {
-        LARGEST.set(0);
-        let result = read(bytes);
-        let largest = LARGEST.get();
+        let (result, largest) = largest_during(|| read(bytes));
         assert!(largest <= FIXED.max(bytes.len() * 25), "{largest} bytes at once for a stream of {}", bytes.len());
         if let Err(error) = &result {
             let known = [ErrorKind::Corrupt, ErrorKind::Unsupported, ErrorKind::Incompatible];

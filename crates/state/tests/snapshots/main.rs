@@ -9,6 +9,7 @@
     reason = "helpers outside of test functions may fail the test"
 )]
 
+mod allocator;
 mod canonical_stream;
 mod flink;
 mod hostile;

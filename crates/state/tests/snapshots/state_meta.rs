@@ -127,6 +127,7 @@ fn state_that_does_not_fit_is_refused_in_order() {
         assert!(error.message().contains(sentence), "{error}");
         assert_eq!((error.value("operator"), error.value("state")), (Some("counter"), Some("s")));
         assert_eq!((error.value("expected"), error.value("found")), (Some(expected), Some(found)), "{error}");
+        assert!(!error.message().contains("expected") && !error.message().contains("found"), "said twice: {error}");
     };
     let in_windows = |kind| StateMeta::key_value("s", kind, snapshot::<TimeWindow>(), snapshot::<String>());
     // Everything differs: the namespace is asked first.
@@ -193,6 +194,22 @@ fn state_that_does_not_fit_is_refused_in_order() {
         timers(snapshot::<i64>()).check_compatible(&timers(snapshot::<String>()), "op").unwrap_err().kind(),
         ErrorKind::Incompatible
     );
+}
+
+/// What was expected and what was found used to be the one in the sentence and the other in the values behind it, and a
+/// type under a new name was refused without a word of the way out.
+#[test]
+fn an_error_says_the_same_in_its_sentence_and_its_values() {
+    let refused = |old, new| keyed(KeyedKind::Value, old).check_compatible(&keyed(KeyedKind::Value, new), "counter");
+    let error = refused(SerializerSnapshot::ttl(snapshot::<i64>()), snapshot::<String>()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the new state serializer must not be incompatible: Ttl<Long, Long> in the snapshot, String in the program; \
+         register the earlier type, or give the new state another name (expected: Ttl<Long, Long>, found: String, \
+         operator: counter, state: s)"
+    );
+    let error = refused(SerializerSnapshot::custom("Old"), SerializerSnapshot::custom("New")).unwrap_err();
+    assert!(error.message().contains("accepting([\"Old\"])"), "{error}");
 }
 
 #[test]

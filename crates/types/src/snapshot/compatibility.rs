@@ -12,7 +12,7 @@ pub enum Compatibility {
     AsIs,
     /// Readable, but the bytes have to be written anew.
     AfterMigration,
-    /// Not readable; the text says what differs, as in `list element: Long expected, String found`.
+    /// Not readable; the text says what differs, as in `list element: String in the snapshot, Long in the program`.
     Incompatible(String),
 }
 
@@ -61,7 +61,7 @@ impl SerializerSnapshot {
                 if old_name == new_name || new.accepts.0.contains(old_name) {
                     Compatibility::AsIs
                 } else {
-                    self.differs_from(new)
+                    self.differs_by_name(new, old_name)
                 }
             }
             (
@@ -75,7 +75,9 @@ impl SerializerSnapshot {
                 } else if old_nested.len() != new_nested.len() {
                     self.differs_from(new)
                 } else {
-                    Compatibility::Incompatible(format!("{new} was written in another layout, {self}"))
+                    Compatibility::Incompatible(format!(
+                        "{self} was written in another layout than {new} in the program"
+                    ))
                 };
                 if old_nested.len() != new_nested.len() {
                     return outer.and(|| self.differs_from(new));
@@ -109,7 +111,15 @@ impl SerializerSnapshot {
     }
 
     fn differs_from(&self, new: &Self) -> Compatibility {
-        Compatibility::Incompatible(format!("{new} expected, {self} found"))
+        Compatibility::Incompatible(format!("{self} in the snapshot, {new} in the program"))
+    }
+
+    /// Types of the program are told apart by name alone, so a moved or renamed one looks like another.
+    fn differs_by_name(&self, new: &Self, old_name: &str) -> Compatibility {
+        Compatibility::Incompatible(format!(
+            "{self} in the snapshot, {new} in the program; if this is the same type under a new name, say so with \
+             `accepting([\"{old_name}\"])` on its serializer or snapshot"
+        ))
     }
 
     fn part_name(&self, index: usize) -> String {
@@ -216,23 +226,26 @@ mod tests {
 
     #[test]
     fn a_difference_is_named_with_its_place() {
-        assert_eq!(of::<i64>().compatibility(&of::<String>()), incompatible("String expected, Long found"));
+        assert_eq!(
+            of::<i64>().compatibility(&of::<String>()),
+            incompatible("Long in the snapshot, String in the program")
+        );
         assert_eq!(
             of::<Vec<String>>().compatibility(&of::<Vec<i64>>()),
-            incompatible("list element: Long expected, String found")
+            incompatible("list element: String in the snapshot, Long in the program")
         );
         assert_eq!(
             of::<std::collections::BTreeMap<i32, Vec<(i32, bool)>>>()
                 .compatibility(&of::<std::collections::BTreeMap<i32, Vec<(i32, i8)>>>()),
-            incompatible("map value: list element: tuple field 1: Byte expected, Boolean found")
+            incompatible("map value: list element: tuple field 1: Boolean in the snapshot, Byte in the program")
         );
         assert_eq!(
             of::<(i32, i32)>().compatibility(&of::<(i32, i32, i32)>()),
-            incompatible("Tuple<Integer, Integer, Integer> expected, Tuple<Integer, Integer> found")
+            incompatible("Tuple<Integer, Integer> in the snapshot, Tuple<Integer, Integer, Integer> in the program")
         );
         assert_eq!(
             of::<Option<i32>>().compatibility(&of::<i32>()),
-            incompatible("Integer expected, Nullable<Integer> found")
+            incompatible("Nullable<Integer> in the snapshot, Integer in the program")
         );
     }
 
@@ -262,7 +275,7 @@ mod tests {
         // A later part that does not fit outweighs it.
         assert_eq!(
             old.compatibility(&pair(&with_kind, of::<bool>())),
-            incompatible("tuple field 1: Boolean expected, Long found")
+            incompatible("tuple field 1: Long in the snapshot, Boolean in the program")
         );
     }
 
@@ -284,7 +297,7 @@ mod tests {
         );
         assert_eq!(
             old.compatibility(&pojo(&[("id", of::<i32>())])),
-            incompatible("field id: Integer expected, Long found")
+            incompatible("field id: Long in the snapshot, Integer in the program")
         );
     }
 }

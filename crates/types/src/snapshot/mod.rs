@@ -26,7 +26,7 @@ pub use compatibility::Compatibility;
 /// let text = Vec::<String>::default_serializer().snapshot();
 /// assert_eq!(
 ///     read.compatibility(&text),
-///     Compatibility::Incompatible("list element: String expected, Long found".to_owned())
+///     Compatibility::Incompatible("list element: Long in the snapshot, String in the program".to_owned())
 /// );
 /// # Ok::<(), highwater_types::Error>(())
 /// ```
