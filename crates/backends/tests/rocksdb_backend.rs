@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use highwater_backends::{
     BackendRegistry, Configuration, CustomStateBackend, EmbeddedRocksDBStateBackend, FsStateBackend,
-    HashMapStateBackend, KeyedStore, MemoryStateBackend, PriorityQueueStateType, RocksDBStateBackend,
+    HashMapStateBackend, KeyedStore, MemorySize, MemoryStateBackend, PriorityQueueStateType, RocksDBStateBackend,
     RocksDbStateBackend, StateBackend, select_checkpoint_storage,
 };
 use highwater_rocksdb::rust_rocksdb::Options;
@@ -56,7 +56,7 @@ fn an_unset_backend_answers_with_defaults() {
     assert_eq!(backend.write_batch_size(), 2_097_152);
     assert_eq!(backend.priority_queue_state_type(), PriorityQueueStateType::RocksDb);
     assert!(backend.memory_configuration().is_using_managed_memory());
-    assert!(backend.settings().is_none());
+    assert_eq!(backend.settings().unwrap().transfer_threads, 4);
     assert!(matches!(backend.keyed_store(), KeyedStore::Bytes(_)));
 }
 
@@ -176,7 +176,6 @@ fn local_directories_of_the_application() {
         (&["file:a"], "Relative paths are not supported"),
         (&[""], "Relative paths are not supported"),
         (&["file://host"], "Relative paths are not supported"),
-        (&[], "empty paths"),
     ] {
         let error = embedded().with_db_storage_paths(given).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
@@ -188,6 +187,11 @@ fn local_directories_of_the_application() {
     let mut backend = embedded().with_db_storage_paths(["/a"]).unwrap();
     backend.reset_db_storage_paths();
     assert_eq!(backend.db_storage_paths(), None);
+    // No paths are no error and no empty list, but the default: as in the module of PyFlink.
+    backend.set_db_storage_paths(["/a"]).unwrap();
+    backend.set_db_storage_paths([] as [&str; 0]).unwrap();
+    assert_eq!(backend.db_storage_paths(), None);
+    assert_eq!(settings(&backend, [(LOCAL, "/conf")]).local_directories, [Path::new("/conf")]);
     // What is refused changes nothing.
     backend.set_db_storage_paths(["/a"]).unwrap();
     backend.set_db_storage_paths(["b"]).unwrap_err();
@@ -267,7 +271,90 @@ fn configure_leaves_the_backend_as_it_is() {
     let before = serde_json::to_value(&backend).unwrap();
     configured(&backend, [(INCREMENTAL, "true"), (THREADS, "8"), (LOCAL, "/a")]);
     assert_eq!(serde_json::to_value(&backend).unwrap(), before);
-    assert!(backend.settings().is_none());
+    assert!(!backend.settings().unwrap().incremental);
+}
+
+/// What is set after `configure` used to change the getters, while stores went on to be made as before.
+#[test]
+fn setters_hold_for_stores_after_configure_too() {
+    type Change = fn(&mut RocksDbStateBackend);
+    let changes: &[(Change, &str)] = &[
+        (
+            |b| {
+                b.set_db_storage_paths(["/changed"]).unwrap();
+            },
+            "/changed",
+        ),
+        (
+            |b| {
+                b.set_predefined_options(PredefinedOptions::FlashSsdOptimized);
+            },
+            "FlashSsdOptimized",
+        ),
+        (
+            |b| {
+                b.set_number_of_transfer_threads(77).unwrap();
+            },
+            "transfer_threads: 77",
+        ),
+        (
+            |b| {
+                b.set_write_batch_size(777).unwrap();
+            },
+            "write_batch_size: 777",
+        ),
+        (|b| *b = b.clone().with_incremental_checkpoints(true), "incremental: true"),
+        (|b| *b = b.clone().with_options_factory(Counting::new("changed")), "Counting { name: \"changed\""),
+        (
+            |b| {
+                let memory = b.memory_configuration_mut();
+                memory.set_fixed_memory_per_slot(MemorySize::from_bytes(7_777_777)).unwrap();
+            },
+            "fixed_per_slot: Some(7777777)",
+        ),
+        (
+            |b| {
+                b.memory_configuration_mut().set_write_buffer_ratio(0.77).unwrap();
+            },
+            "write_buffer_ratio: 0.77",
+        ),
+        (
+            |b| {
+                b.memory_configuration_mut().set_high_priority_pool_ratio(0.07).unwrap();
+            },
+            "high_priority_pool_ratio: 0.07",
+        ),
+        (
+            |b| {
+                b.memory_configuration_mut().set_use_partitioned_index_filters(true);
+            },
+            "partitioned_index_filters: true",
+        ),
+        (
+            |b| {
+                b.memory_configuration_mut().set_use_managed_memory(false);
+            },
+            "managed: None",
+        ),
+    ];
+    for (change, expected) in changes {
+        let mut backend = configured(&embedded(), [("state.backend.rocksdb.thread.num", "7")]);
+        let before = backend.keyed_store();
+        assert!(!format!("{:?}", backend.settings().unwrap()).contains(expected), "{expected} is there already");
+        change(&mut backend);
+        let stores = format!("{:?}", backend.keyed_store());
+        assert!(stores.contains(expected), "{expected} does not reach the stores: {stores}");
+        assert!(stores.contains("background_jobs: Some(7)"), "what was configured is kept: {stores}");
+        assert!(!format!("{before:?}").contains(expected), "stores that are there stay as they are");
+        assert!(format!("{:?}", configured(&backend, []).keyed_store()).contains(expected));
+    }
+
+    let scratch = tempdir().unwrap();
+    let mut backend = configured(&embedded(), []);
+    backend.set_db_storage_paths([scratch.path()]).unwrap();
+    let KeyedStore::Bytes(stores) = backend.keyed_store() else { panic!("RocksDB is a byte store") };
+    let _store = stores.create(&context()).unwrap();
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1, "a store is where it was said last");
 }
 
 #[test]
@@ -527,7 +614,6 @@ fn a_serialized_backend_is_checked_when_it_is_read() {
         ("number_of_transfer_threads", serde_json::json!(0), "greater than zero"),
         ("write_batch_size", serde_json::json!(-1), "no negative"),
         ("local_directories", serde_json::json!(["a"]), "Relative"),
-        ("local_directories", serde_json::json!([]), "empty paths"),
         ("predefined_options", serde_json::json!("foo"), "foo"),
         ("priority_queue_state_type", serde_json::json!("HEAP"), "timers"),
         ("memory", serde_json::json!({"fixed_per_slot": 0}), "larger than 0"),

@@ -125,6 +125,49 @@ fn every_key_has_an_effect_or_is_refused() {
     assert_eq!(options::rocksdb::metrics::ALL.len(), 39);
 }
 
+/// A backend that comes configured, from the loader or a program, is configured again when a job starts. Keys without a
+/// setter used to fall back to their defaults then: write buffers, threads, metrics, and managed memory.
+#[test]
+fn what_was_configured_stays_when_it_is_configured_again() {
+    let metrics = options::rocksdb::metrics::ALL.iter().map(|option| (option.key(), "true", &[] as &[_]));
+    let factory = ("my.own.key", "1", &[] as &[_]);
+    let all: Vec<_> = HONOURED.iter().copied().chain(metrics).collect();
+    for (key, value, others) in all.iter().copied().chain([factory]) {
+        let first =
+            RocksDbStateBackend::embedded().configure(&others.iter().copied().chain([(key, value)]).collect()).unwrap();
+        let expected = text(first.settings().unwrap());
+        let again = first.configure(&Configuration::new()).unwrap();
+        assert_eq!(text(again.settings().unwrap()), expected, "{key}");
+        // Through the registry, as a job does it.
+        let registry = BackendRegistry::new();
+        let nothing = Configuration::new();
+        let effective = registry.effective_backend(Some(&again), &nothing, &nothing).unwrap();
+        let mut stores = format!("{:?}", effective.keyed_store());
+        assert!(stores.split_off(stores.find("RocksDbSettings").unwrap()).starts_with(&expected), "{key}");
+        // And over a process's end.
+        let stored: RocksDbStateBackend = serde_json::from_str(&serde_json::to_string(&again).unwrap()).unwrap();
+        assert_eq!(text(stored.settings().unwrap()), expected, "{key}");
+    }
+
+    // All at once; what is configured later does not undo it.
+    let contradicting = [PER_TM, PER_SLOT, MANAGED];
+    let together: Vec<_> = all.iter().filter(|(key, ..)| !contradicting.contains(key)).collect();
+    let first =
+        RocksDbStateBackend::embedded().configure(&together.iter().map(|(key, value, _)| (*key, *value)).collect());
+    let first = first.unwrap();
+    let defaults = options::rocksdb::ALL.iter().chain(options::rocksdb::metrics::ALL);
+    let defaults: Configuration =
+        defaults.filter_map(|option| Some((option.key(), option.default_text()?))).chain([(SLOTS, "1")]).collect();
+    let again = first.configure(&defaults).unwrap();
+    assert_eq!(text(again.settings().unwrap()), text(first.settings().unwrap()));
+    // A key that the first configuration had not is taken from the second.
+    let first = RocksDbStateBackend::embedded().configure(&Configuration::new()).unwrap();
+    let later = [("state.backend.rocksdb.thread.num", "3"), ("state.backend.rocksdb.metrics.bytes-read", "true")];
+    let again = first.configure(&later.into_iter().collect()).unwrap();
+    assert_eq!(again.settings().unwrap().configured_options.background_jobs, Some(3));
+    assert_eq!(again.settings().unwrap().metrics.enabled.len(), 1);
+}
+
 #[test]
 fn every_default_can_be_read_and_changes_nothing() {
     let default = settings([]).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use highwater_checkpoint::CheckpointStorage;
 use highwater_rocksdb::{PredefinedOptions, RocksDbOptionsFactory, RocksDbSettings, RocksDbStoreFactory};
@@ -11,7 +11,8 @@ use highwater_types::{Error, ErrorKind, Result};
 
 use super::factories::OptionsFactory;
 use super::stream_backend::StreamBackend;
-use super::{RocksDbMemoryConfiguration, local_directories, options, settings};
+use super::values::Values;
+use super::{RocksDbMemoryConfiguration, local_directories, settings};
 use crate::{BackendRegistry, Configuration, FsStateBackend, KeyedStore, PriorityQueueStateType, StateBackend};
 
 /// Keeps working state in RocksDB on local disks: one database for each subtask of an operator, one column family for
@@ -49,23 +50,10 @@ use crate::{BackendRegistry, Configuration, FsStateBackend, KeyedStore, Priority
 #[derive(Clone, Debug)]
 pub struct RocksDbStateBackend {
     pub(super) stream_backend: Option<StreamBackend>,
-    pub(super) incremental: Option<bool>,
-    pub(super) transfer_threads: Option<i32>,
-    pub(super) write_batch_size: Option<u64>,
-    pub(super) priority_queue: Option<PriorityQueueStateType>,
-    pub(super) local_directories: Option<Vec<PathBuf>>,
-    pub(super) predefined_options: Option<PredefinedOptions>,
-    options_factory: Option<OptionsFactory>,
-    pub(super) memory: RocksDbMemoryConfiguration,
-    /// Only in an effective backend: what `configure` made of the fields and of the keys without a field.
-    effective: Option<Effective>,
-}
-
-/// The stores of a job come from one factory, because they share one memory budget.
-#[derive(Clone, Debug)]
-struct Effective {
-    settings: Arc<RocksDbSettings>,
-    stores: Arc<RocksDbStoreFactory>,
+    values: Values,
+    /// What makes the stores of a job, once it was asked for: one factory, because they share one memory budget. Gone when a
+    /// value changes.
+    stores: OnceLock<Arc<RocksDbStoreFactory>>,
 }
 
 /// [`RocksDbStateBackend`] by its name in Flink.
@@ -107,25 +95,25 @@ impl RocksDbStateBackend {
     }
 
     fn build(stream_backend: Option<StreamBackend>) -> Self {
-        Self {
-            stream_backend,
-            incremental: None,
-            transfer_threads: None,
-            write_batch_size: None,
-            priority_queue: None,
-            local_directories: None,
-            predefined_options: None,
-            options_factory: None,
-            memory: RocksDbMemoryConfiguration::new(),
-            effective: None,
-        }
+        Self { stream_backend, values: Values::default(), stores: OnceLock::new() }
+    }
+
+    /// The values.
+    pub(super) fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The values, to change them: the stores are made anew.
+    pub(super) fn values_mut(&mut self) -> &mut Values {
+        self.stores = OnceLock::new();
+        &mut self.values
     }
 
     /// Sets whether checkpoints consist of RocksDB's own files, of which only new ones are uploaded; none unsets it.
     /// Unset: `execution.checkpointing.incremental`, else false.
     #[must_use]
     pub fn with_incremental_checkpoints(mut self, incremental: impl Into<Option<bool>>) -> Self {
-        self.incremental = incremental.into();
+        self.values_mut().incremental = incremental.into();
         self
     }
 
@@ -159,7 +147,7 @@ impl RocksDbStateBackend {
     /// Sets the factory of the last word on options itself; it needs no registration.
     #[must_use]
     pub fn with_options_factory(mut self, factory: impl RocksDbOptionsFactory + 'static) -> Self {
-        self.options_factory = Some(OptionsFactory::Given(Arc::new(factory)));
+        self.values_mut().options_factory = Some(OptionsFactory::Given(Arc::new(factory)));
         self
     }
 
@@ -184,35 +172,35 @@ impl RocksDbStateBackend {
     /// Sets how much memory the databases may take.
     #[must_use]
     pub fn with_memory_configuration(mut self, memory: RocksDbMemoryConfiguration) -> Self {
-        self.memory = memory;
+        self.values_mut().memory = memory;
         self
     }
 
     /// Sets the local directories of databases: absolute paths or `file:` URIs, made if they are not there. Each new
-    /// database takes the next one. Unset: `state.backend.rocksdb.localdir`, else the machine's directory for temporary
-    /// files.
+    /// database takes the next one. No paths at all unset them, as in PyFlink. Unset: `state.backend.rocksdb.localdir`,
+    /// else the machine's directory for temporary files.
     ///
     /// # Errors
-    /// A configuration error for no paths at all ([`reset_db_storage_paths`](Self::reset_db_storage_paths) restores the
-    /// default), a relative path, or one of another scheme.
+    /// A configuration error for a relative path, or one of another scheme.
     pub fn set_db_storage_paths<I>(&mut self, paths: I) -> Result<&mut Self>
     where
         I: IntoIterator,
         I::Item: AsRef<Path>,
     {
-        self.local_directories = Some(local_directories::from_application(paths)?);
+        let directories = local_directories::from_application(paths)?;
+        self.values_mut().local_directories = (!directories.is_empty()).then_some(directories);
         Ok(self)
     }
 
     /// Unsets the local directories (in Flink: `None` for the paths).
     pub fn reset_db_storage_paths(&mut self) -> &mut Self {
-        self.local_directories = None;
+        self.values_mut().local_directories = None;
         self
     }
 
     /// Sets the profile of options. Unset: `state.backend.rocksdb.predefined-options`, else `DEFAULT`.
     pub fn set_predefined_options(&mut self, profile: PredefinedOptions) -> &mut Self {
-        self.predefined_options = Some(profile);
+        self.values_mut().predefined_options = Some(profile);
         self
     }
 
@@ -220,7 +208,7 @@ impl RocksDbStateBackend {
     /// ([`BackendRegistry::register_rocksdb_options_factory`]); whether it exists is seen when the job starts. Unset:
     /// `state.backend.rocksdb.options-factory`, else none.
     pub fn set_options(&mut self, name: impl Into<String>) -> &mut Self {
-        self.options_factory = Some(OptionsFactory::Named(name.into()));
+        self.values_mut().options_factory = Some(OptionsFactory::Named(name.into()));
         self
     }
 
@@ -231,7 +219,7 @@ impl RocksDbStateBackend {
     /// A configuration error for 0 or less, or more than 2,147,483,647.
     pub fn set_number_of_transfer_threads(&mut self, threads: i64) -> Result<&mut Self> {
         let number = i32::try_from(threads).ok().filter(|number| *number > 0);
-        self.transfer_threads = Some(number.ok_or_else(|| {
+        self.values_mut().transfer_threads = Some(number.ok_or_else(|| {
             Error::configuration(
                 "the number of threads that transfer files must be greater than zero and at most 2147483647",
             )
@@ -262,7 +250,7 @@ impl RocksDbStateBackend {
     /// # Errors
     /// A configuration error for a negative size.
     pub fn set_write_batch_size(&mut self, bytes: i64) -> Result<&mut Self> {
-        self.write_batch_size = Some(u64::try_from(bytes).map_err(|_| {
+        self.values_mut().write_batch_size = Some(u64::try_from(bytes).map_err(|_| {
             Error::configuration("the write batch size has to be no negative value").with("found", bytes)
         })?);
         Ok(self)
@@ -274,17 +262,18 @@ impl RocksDbStateBackend {
     /// Unsupported for timers on the heap.
     pub fn set_priority_queue_state_type(&mut self, kind: PriorityQueueStateType) -> Result<&mut Self> {
         settings::check_priority_queue(kind)?;
-        self.priority_queue = Some(kind);
+        self.values_mut().priority_queue = Some(kind);
         Ok(self)
     }
 
     /// How much memory the databases may take, to change it (in Flink: what `getMemoryConfiguration` returns).
     pub fn memory_configuration_mut(&mut self) -> &mut RocksDbMemoryConfiguration {
-        &mut self.memory
+        &mut self.values_mut().memory
     }
 
-    /// A new backend with every field set: this one's value, else the configuration's, else the default. It knows no
-    /// options factory by name: [`StateBackend::configure_with`] does.
+    /// A new backend with every value set: this one's, else the configuration's, else the default. What an earlier
+    /// configuration set stays, keys without a setter too; and what is set later holds for stores that are made later. It
+    /// knows no options factory by name: [`StateBackend::configure_with`] does.
     ///
     /// [`StateBackend::configure`] is the same behind the trait.
     ///
@@ -297,54 +286,22 @@ impl RocksDbStateBackend {
 
     fn merge(&self, configuration: &Configuration, registry: &BackendRegistry) -> Result<Self> {
         settings::check_keys(configuration)?;
-        let mut backend = Self {
-            stream_backend: match &self.stream_backend {
-                Some(backend) => Some(backend.configure(configuration, registry)?),
-                None => None,
-            },
-            incremental: Some(settings::incremental(self.incremental, configuration)?),
-            transfer_threads: Some(settings::transfer_threads(self.transfer_threads, configuration)?),
-            write_batch_size: Some(settings::write_batch_size(self.write_batch_size, configuration)?),
-            priority_queue: Some(settings::priority_queue(self.priority_queue, configuration)?),
-            local_directories: match &self.local_directories {
-                Some(directories) => Some(directories.clone()),
-                None => local_directories::from_configuration(configuration)?,
-            },
-            predefined_options: Some(settings::predefined_options(self.predefined_options, configuration)?),
-            options_factory: self.find_options_factory(configuration, registry)?.map(OptionsFactory::Given),
-            memory: self.memory.configure(configuration)?,
-            effective: None,
+        let stream_backend = self.stream_backend.as_ref().map(|backend| backend.configure(configuration, registry));
+        let backend = Self {
+            stream_backend: stream_backend.transpose()?,
+            values: self.values.configure(configuration, registry)?,
+            stores: OnceLock::new(),
         };
-        let mut effective = settings::without_fields(configuration, &backend.memory)?;
-        effective.local_directories = backend.local_directories.clone().unwrap_or_default();
-        effective.incremental = backend.is_incremental_checkpoints_enabled();
-        effective.transfer_threads = backend.number_of_transfer_threads();
-        effective.write_batch_size = backend.write_batch_size();
-        effective.predefined_options = backend.predefined_options();
-        if let Some(OptionsFactory::Given(factory)) = &backend.options_factory {
-            effective.options_factory = Some(Arc::clone(factory));
-        }
-        backend.effective = Some(Effective {
-            stores: Arc::new(RocksDbStoreFactory::new(effective.clone())?),
-            settings: Arc::new(effective),
-        });
+        backend.stores()?;
         Ok(backend)
     }
 
-    fn find_options_factory(
-        &self,
-        configuration: &Configuration,
-        registry: &BackendRegistry,
-    ) -> Result<Option<Arc<dyn RocksDbOptionsFactory>>> {
-        let factories = registry.options_factories();
-        match &self.options_factory {
-            Some(OptionsFactory::Given(factory)) => Ok(Some(Arc::clone(factory))),
-            Some(OptionsFactory::Named(name)) => factories.create(name, configuration),
-            None => match configuration.find(options::OPTIONS_FACTORY.info()) {
-                Some((key, name)) => factories.create(name, configuration).map_err(|error| error.with("key", key)),
-                None => Ok(None),
-            },
+    fn stores(&self) -> Result<&Arc<RocksDbStoreFactory>> {
+        if let Some(stores) = self.stores.get() {
+            return Ok(stores);
         }
+        let stores = Arc::new(RocksDbStoreFactory::new(self.values.settings()?)?);
+        Ok(self.stores.get_or_init(|| stores))
     }
 
     /// The checkpoint stream backend; none if the job decides where checkpoints go.
@@ -356,57 +313,57 @@ impl RocksDbStateBackend {
     /// Whether checkpoints are incremental; false if unset.
     #[must_use]
     pub fn is_incremental_checkpoints_enabled(&self) -> bool {
-        self.incremental.unwrap_or(false)
+        self.values.is_incremental()
     }
 
     /// The local directories of databases, if set.
     #[must_use]
     pub fn db_storage_paths(&self) -> Option<&[PathBuf]> {
-        self.local_directories.as_deref()
+        self.values.local_directories.as_deref()
     }
 
     /// The profile of options; `DEFAULT` if unset.
     #[must_use]
     pub fn predefined_options(&self) -> PredefinedOptions {
-        self.predefined_options.unwrap_or_default()
+        self.values.predefined_options.unwrap_or_default()
     }
 
     /// How many threads upload or download files; 4 if unset.
     #[must_use]
     pub fn number_of_transfer_threads(&self) -> usize {
-        self.transfer_threads
-            .and_then(|threads| usize::try_from(threads).ok())
-            .unwrap_or(Self::DEFAULT_TRANSFER_THREADS)
+        self.values.transfer_threads()
     }
 
     /// Size in bytes at which a batch of writes is written; 2,097,152 if unset.
     #[must_use]
     pub fn write_batch_size(&self) -> u64 {
-        self.write_batch_size.unwrap_or(Self::DEFAULT_WRITE_BATCH_SIZE)
+        self.values.write_batch_size()
     }
 
     /// Where timers are kept; RocksDB if unset.
     #[must_use]
     pub fn priority_queue_state_type(&self) -> PriorityQueueStateType {
-        self.priority_queue.unwrap_or(PriorityQueueStateType::RocksDb)
+        self.values.priority_queue.unwrap_or(PriorityQueueStateType::RocksDb)
     }
 
     /// How much memory the databases may take.
     #[must_use]
     pub fn memory_configuration(&self) -> &RocksDbMemoryConfiguration {
-        &self.memory
+        &self.values.memory
     }
 
-    /// What the stores of an effective backend are told; none before [`configure`](Self::configure).
-    #[must_use]
-    pub fn settings(&self) -> Option<&RocksDbSettings> {
-        self.effective.as_ref().map(|effective| &*effective.settings)
+    /// What the stores are told: every value that is set here or was configured, and defaults.
+    ///
+    /// # Errors
+    /// As [`configure`](Self::configure); a configuration error for an options factory that is known by its name alone.
+    pub fn settings(&self) -> Result<&RocksDbSettings> {
+        Ok(self.stores()?.settings())
     }
 
     /// The name of the options factory, if set.
     #[must_use]
     pub fn get_options(&self) -> Option<&str> {
-        self.options_factory.as_ref().map(OptionsFactory::name)
+        self.values.options_factory.as_ref().map(OptionsFactory::name)
     }
 
     /// [`checkpoint_backend`](Self::checkpoint_backend) by its name in Flink.
@@ -486,11 +443,8 @@ impl StateBackend for RocksDbStateBackend {
 
     /// Of a backend that is not configured yet: with the default for what is unset.
     fn keyed_store(&self) -> KeyedStore {
-        if let Some(effective) = &self.effective {
-            return KeyedStore::Bytes(Arc::clone(&effective.stores) as Arc<dyn ByteStoreFactory>);
-        }
-        match Self::configure(self, &Configuration::new()) {
-            Ok(configured) => configured.keyed_store(),
+        match self.stores() {
+            Ok(stores) => KeyedStore::Bytes(Arc::clone(stores) as Arc<dyn ByteStoreFactory>),
             Err(error) => KeyedStore::Bytes(Arc::new(Unusable { kind: error.kind(), cause: error.to_string() })),
         }
     }
@@ -514,7 +468,7 @@ impl fmt::Display for RocksDbStateBackend {
             write!(f, "checkpointStreamBackend={backend}, ")?;
         }
         f.write_str("localRocksDbDirectories=")?;
-        match &self.local_directories {
+        match &self.values.local_directories {
             Some(directories) => {
                 let names: Vec<_> = directories.iter().map(|directory| directory.display().to_string()).collect();
                 write!(f, "[{}]", names.join(", "))?;

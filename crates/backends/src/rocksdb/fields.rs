@@ -1,5 +1,6 @@
 //! The serialized form of a RocksDB backend: what the application set, unset fields unset.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use highwater_rocksdb::PredefinedOptions;
@@ -23,6 +24,9 @@ struct Fields {
     /// By its name: it must be registered where the backend is read.
     options_factory: Option<String>,
     memory: RocksDbMemoryConfiguration,
+    /// What a configuration set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    keys: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,16 +53,18 @@ impl TryFrom<&RocksDbStateBackend> for Fields {
                 .with("found", backend.name()));
             }
         };
+        let values = backend.values();
         Ok(Self {
             checkpoint_stream_backend: stream,
-            enable_incremental_checkpointing: backend.incremental,
-            number_of_transfer_threads: backend.transfer_threads.map(i64::from),
-            write_batch_size: backend.write_batch_size.map(u64::cast_signed),
-            priority_queue_state_type: backend.priority_queue.and_then(|kind| kind.print()),
-            local_directories: backend.local_directories.clone(),
-            predefined_options: backend.predefined_options,
+            enable_incremental_checkpointing: values.incremental,
+            number_of_transfer_threads: values.transfer_threads.map(i64::from),
+            write_batch_size: values.write_batch_size.map(u64::cast_signed),
+            priority_queue_state_type: values.priority_queue.and_then(|kind| kind.print()),
+            local_directories: values.local_directories.clone(),
+            predefined_options: values.predefined_options,
             options_factory: backend.get_options().map(str::to_owned),
-            memory: backend.memory.clone(),
+            memory: values.memory.clone(),
+            keys: values.keys.iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect(),
         })
     }
 }
@@ -91,7 +97,8 @@ impl TryFrom<Fields> for RocksDbStateBackend {
         if let Some(name) = fields.options_factory {
             backend.set_options(name);
         }
-        backend.memory = fields.memory;
+        backend.values_mut().memory = fields.memory;
+        backend.values_mut().keys = fields.keys.into_iter().collect();
         Ok(backend)
     }
 }

@@ -13,13 +13,7 @@ where
     I: IntoIterator,
     I::Item: AsRef<Path>,
 {
-    let paths: Vec<_> = paths.into_iter().map(|path| local(path.as_ref())).collect::<Result<_>>()?;
-    if paths.is_empty() {
-        return Err(Error::configuration(
-            "empty paths: give at least one local directory, or none to restore the default",
-        ));
-    }
-    Ok(paths)
+    paths.into_iter().map(|path| local(path.as_ref())).collect()
 }
 
 /// The configured directories, if any.

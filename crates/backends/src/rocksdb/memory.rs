@@ -145,7 +145,10 @@ impl RocksDbMemoryConfiguration {
         Ok(Self {
             managed: Some(or_configured(self.managed, configuration, &options::USE_MANAGED_MEMORY)?),
             per_slot: size(self.per_slot, configuration, &options::FIX_PER_SLOT_MEMORY_SIZE)?,
-            per_task_manager: size(self.per_task_manager, configuration, &options::FIX_PER_TM_MEMORY_SIZE)?,
+            per_task_manager: match self.is_process_overridden() {
+                true => None,
+                false => size(self.per_task_manager, configuration, &options::FIX_PER_TM_MEMORY_SIZE)?,
+            },
             write_buffer_ratio: Some(ratio(self.write_buffer_ratio, configuration, &options::WRITE_BUFFER_RATIO)?),
             high_priority_pool_ratio: Some(ratio(
                 self.high_priority_pool_ratio,
@@ -160,14 +163,16 @@ impl RocksDbMemoryConfiguration {
         })
     }
 
+    /// Whether the application's own values leave a configured memory per task manager without effect.
+    fn is_process_overridden(&self) -> bool {
+        self.per_task_manager.is_none() && (self.per_slot.is_some() || self.managed == Some(true))
+    }
+
     /// Memory per task manager that would have no effect is refused, where Flink says nothing. Keys that the
     /// application overrides are no contradiction.
     fn check_contradictions(&self, configuration: &Configuration) -> Result<()> {
-        let set_here = self.per_task_manager.is_some();
-        if !set_here && (self.per_slot.is_some() || self.managed == Some(true)) {
-            return Ok(());
-        }
-        if !set_here && !configuration.contains(&options::FIX_PER_TM_MEMORY_SIZE) {
+        let is_set = self.per_task_manager.is_some() || configuration.contains(&options::FIX_PER_TM_MEMORY_SIZE);
+        if !is_set || self.is_process_overridden() {
             return Ok(());
         }
         let per_task_manager = options::FIX_PER_TM_MEMORY_SIZE.key();

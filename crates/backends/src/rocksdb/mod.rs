@@ -9,6 +9,7 @@ pub mod metrics_options;
 pub mod options;
 mod settings;
 mod stream_backend;
+mod values;
 
 pub use backend::{EmbeddedRocksDBStateBackend, RocksDBStateBackend, RocksDbStateBackend};
 pub use factories::ConfigurableRocksDbOptionsFactory;

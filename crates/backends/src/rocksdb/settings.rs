@@ -167,6 +167,13 @@ fn metrics(configuration: &Configuration) -> Result<MetricsSettings> {
     Ok(settings)
 }
 
+/// The part of a configuration that is about RocksDB and its memory.
+pub(super) fn own_keys(configuration: &Configuration) -> Configuration {
+    let slots = [crate::options::NUM_TASK_SLOTS.info()];
+    let own = options::ALL.iter().chain(options::metrics::ALL).chain(&slots);
+    own.filter_map(|option| configuration.find(option)).collect()
+}
+
 /// Refuses what Highwater does not do, and reports keys that nobody knows.
 pub(super) fn check_keys(configuration: &Configuration) -> Result<()> {
     only_default(configuration, &options::TIMER_SERVICE_CACHE_SIZE, "timers have no cache of their own")?;
