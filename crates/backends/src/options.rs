@@ -127,6 +127,13 @@ options! {
     EXPONENTIAL_DELAY_ATTEMPTS: Option<i32> =
         optional("restart-strategy.exponential-delay.attempts-before-reset-backoff");
 
+    /// Time between two reports of user code that does not return although its job was cancelled or has failed, at least
+    /// 1 ms.
+    TASK_CANCELLATION_INTERVAL: Duration = new("task.cancellation.interval", "30 s");
+    /// Time after which the process ends if user code does not return although its job was cancelled or has failed; 0:
+    /// it never does.
+    TASK_CANCELLATION_TIMEOUT: Duration = new("task.cancellation.timeout", "180 s");
+
     /// Largest state, in bytes, of one stream of a memory backend that is created by name; 1 byte to 2147483647 bytes.
     MEMORY_MAX_STATE_SIZE: MemorySize = new("highwater.memory.max-state-size", "5 mb");
 }

@@ -34,6 +34,8 @@ fn defaults() {
     assert!(!settings.recovery.ignore_unclaimed_state);
     assert_eq!(settings.recovery.claim_mode, ClaimMode::NoClaim);
     assert_eq!(settings.restart, RestartStrategy::None);
+    assert_eq!(settings.cancellation.interval, Duration::from_secs(30));
+    assert_eq!(settings.cancellation.timeout, Some(Duration::from_secs(180)));
     assert_eq!(settings.max_parallelism, None);
     assert_eq!(settings.acknowledgement_limit, MemorySize::from_bytes(10_485_760));
 }
@@ -56,6 +58,8 @@ fn everything_set() {
         ("execution.savepoint-restore-mode", "claim"),
         ("pipeline.max-parallelism", "32768"),
         ("akka.framesize", "1 mb"),
+        ("task.cancellation.interval", "5000"),
+        ("task.cancellation.timeout", "0"),
     ])
     .unwrap();
     let coordinator = CoordinatorSettings {
@@ -74,6 +78,7 @@ fn everything_set() {
     assert_eq!(settings.recovery.claim_mode, ClaimMode::Claim);
     assert_eq!(settings.max_parallelism, Some(MaxParallelism::new(32768).unwrap()));
     assert_eq!(settings.acknowledgement_limit, MemorySize::from_mebibytes(1));
+    assert_eq!((settings.cancellation.interval, settings.cancellation.timeout), (Duration::from_secs(5), None));
 }
 
 #[test]
@@ -90,6 +95,7 @@ fn ranges_are_checked_with_key_value_and_range() {
         ("pipeline.max-parallelism", "-2", "1 to 32768"),
         ("pipeline.max-parallelism", "32769", "1 to 32768"),
         ("pekko.framesize", "0", "1 bytes"),
+        ("task.cancellation.interval", "0", "1 ms"),
     ] {
         let error = settings([(key, value)]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);

@@ -11,6 +11,7 @@ use highwater_checkpoint::CheckpointStorage;
 use highwater_types::{Error, Result};
 
 use crate::JobHandle;
+use crate::runtime::pace::Patience;
 
 /// What a job starts from.
 ///
@@ -224,6 +225,13 @@ impl ExecutionConfig {
         self
     }
 
+    /// How long the code of a cancelled attempt may go on before the process ends with status 239
+    /// (`task.cancellation.timeout`); zero: for ever. Default 180 s. Nothing else can end a call that never returns.
+    pub fn cancellation_timeout(mut self, timeout: Duration) -> Self {
+        self.configuration.set(&options::TASK_CANCELLATION_TIMEOUT, timeout);
+        self
+    }
+
     /// What the job starts from. Default: `execution.state-recovery.path` if that is set, else
     /// [`StartFrom::Latest`].
     pub fn start_from(mut self, start: StartFrom) -> Self {
@@ -266,7 +274,8 @@ impl ExecutionConfig {
         }
         let parallelism = u32::try_from(workers.saturating_mul(processes))
             .map_err(|_| Error::configuration("there are too many workers").with("workers", workers))?;
-        Ok(Resolved { settings, backend, storage, start, workers, process, parallelism })
+        let patience = Patience::from(&settings.cancellation);
+        Ok(Resolved { settings, backend, storage, start, patience, workers, process, parallelism })
     }
 
     /// A worker is a slot.
@@ -299,6 +308,7 @@ pub(crate) struct Resolved {
     pub(crate) backend: Arc<dyn StateBackend>,
     pub(crate) storage: Arc<dyn CheckpointStorage>,
     pub(crate) start: StartFrom,
+    pub(crate) patience: Patience,
     /// Worker threads of this process.
     pub(crate) workers: usize,
     /// Index of this process.

@@ -22,6 +22,7 @@ use crate::runtime::control::{Hub, Link, Port, Waker, Workers, connect};
 use crate::runtime::driver::{Driver, DriverThread, SharedCoordinator};
 use crate::runtime::io::{IoThread, SharedStore};
 use crate::runtime::message::{Ending, Opening, Restore};
+use crate::runtime::pace::{Pace, Watchdog};
 use crate::runtime::pool::{OpenStreams, SnapshotPool};
 use crate::runtime::worker::{Elsewhere, WorkerSetup, run};
 use crate::start::{self, Lineage, Snapshot};
@@ -201,6 +202,9 @@ impl Execution {
         let pool = SnapshotPool::start(SNAPSHOT_THREADS, &self.streams(), &attempt)?;
         let jobs = pool.sender().ok_or_else(|| Error::internal("the pool of threads is closed"))?;
         let settings = &self.resolved.settings;
+        let first_worker = self.resolved.process * self.resolved.workers;
+        let paces: Vec<Arc<Pace>> = (0..self.resolved.workers).map(|_| Arc::default()).collect();
+        let watchdog = Watchdog::start(&attempt, &paces, first_worker, self.resolved.patience)?;
         let setup = Arc::new(WorkerSetup {
             attempt: Arc::clone(&attempt),
             program: Arc::clone(self.job.program()),
@@ -212,7 +216,8 @@ impl Execution {
             limit: settings.acknowledgement_limit.bytes(),
             counters: self.handle.counters(),
             jobs,
-            first_worker: self.resolved.process * self.resolved.workers,
+            paces,
+            first_worker,
             links,
             elsewhere,
             ending: Mutex::new(None),
@@ -229,6 +234,7 @@ impl Execution {
         attempt.cancel();
         let ending = lock(&setup.ending).take();
         drop(setup);
+        drop(watchdog);
         drop(pool);
         match driver.map(DriverThread::join).transpose() {
             Ok(driver) => driver.into_iter().for_each(Driver::finish),

@@ -16,10 +16,31 @@
 //! of the next epoch have waited. A background thread writes the frozen state while the operator goes on. When all
 //! workers have acknowledged, the metadata is written, and the sinks commit.
 //!
+//! # Slow and greedy functions
+//!
+//! Results of an operator leave in chunks of at most 1,024 records and 64 KiB. Where there is no room for a chunk, the
+//! call of [`Collector::collect`] returns when there is, so that one call of a function may have any number of results.
+//! An edge between operators holds 16 MiB in a process (at least 64 KiB for each pair of workers), an edge within a
+//! worker 1 MiB; a record that is larger is on its way alone. Sources let only one record of 2 MiB or more into a
+//! process at a time. Credit for what was processed travels back to the sender, in another process too.
+//!
+//! A source begins with one record and has twice as many under way with every quick journey to the end of the dataflow,
+//! half as many after a slow one: what is under way is worth about a tenth of a second, or half a second where that is
+//! but a few records. An operator gives its thread back after about 10 ms, between two records or where a chunk leaves.
+//! So barriers, stops and failures wait for the records under way and one call of a function, not for a batch.
+//!
+//! A call that takes more than 10 s is reported with operator and subtask. Nothing can end it from outside: if the job
+//! has failed or is cancelled and a call does not return for `task.cancellation.timeout` (180 s), the process ends with
+//! status 239 and a message that names operator and subtask. After an error or a panic a function is never called again
+//! in the same attempt. Functions run on stacks of 2 MiB of their own; one that is left in the middle of a record when
+//! the attempt ends is unwound, so that what it holds is dropped.
+//!
 //! # Limits
 //!
 //! Parallelism is the same for all operators. Barriers are aligned: a checkpoint takes at least as long as records take
-//! from source to sink, which flow control keeps near a tenth of a second. Several processes run a job together
+//! from source to sink, all results of one call of a function included, and a function that suddenly becomes slow still
+//! has what a quick one was given before it. A function that makes large records itself has one under way at each
+//! operator behind it, and every subtask of it does. Several processes run a job together
 //! ([`Cluster`]), but a failure in one ends all of them; whoever started them starts them again.
 
 mod config;

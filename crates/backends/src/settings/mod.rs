@@ -1,10 +1,12 @@
 //! What a job reads from its configuration, checked in one pass before anything starts.
 
+mod cancellation;
 mod checkpointing;
 mod range;
 mod recovery;
 mod restart;
 
+pub use cancellation::CancellationSettings;
 pub use checkpointing::{CheckpointSettings, CheckpointingMode, ExternalizedRetention};
 pub(crate) use range::Ranged;
 pub use recovery::{ClaimMode, RecoverySettings};
@@ -44,6 +46,8 @@ pub struct JobSettings {
     pub recovery: RecoverySettings,
     /// What follows a failure.
     pub restart: RestartStrategy,
+    /// How long user code may go on after its job was cancelled or has failed.
+    pub cancellation: CancellationSettings,
     /// Number of key groups of operators that do not set it (`pipeline.max-parallelism`); none: derived.
     pub max_parallelism: Option<MaxParallelism>,
     /// Largest sum of inline state in one task's acknowledgement (`pekko.framesize`, default 10,485,760 bytes).
@@ -63,6 +67,7 @@ impl JobSettings {
         Ok(Self {
             restart: RestartStrategy::from_configuration(configuration, checkpointing.coordinator.interval.is_some())?,
             checkpointing,
+            cancellation: CancellationSettings::from_configuration(configuration)?,
             recovery: RecoverySettings::from_configuration(configuration)?,
             max_parallelism: max_parallelism(configuration)?,
             acknowledgement_limit: configuration

@@ -111,7 +111,11 @@ impl<'s> Build<'s> {
     /// Opens an operator, if there is where to build it. An error or a panic fails the job.
     pub(crate) fn open<R>(&self, plan: &OperatorPlan, open: impl FnOnce(&Runtime<'s>) -> Result<R>) -> Option<R> {
         let runtime = self.runtime()?;
-        match crate::runtime::attempt::catch(|| open(runtime)) {
+        let pace = &runtime.mailbox.pace;
+        let turn = pace.begin(pace.register(format!("{} (opening)", plan.uid).into()));
+        let opened = crate::runtime::attempt::catch(|| open(runtime));
+        drop(turn);
+        match opened {
             Ok(built) => Some(built),
             Err(error) => {
                 let worker = runtime.mailbox.worker;

@@ -8,6 +8,7 @@ use highwater_state::{
     ValueStateDescriptor,
 };
 use highwater_types::{DefaultSerializer, Key, Result};
+use serde::Serialize;
 
 use super::build::OperatorKind;
 use super::{Collector, DataStream, Record};
@@ -31,8 +32,8 @@ where
     ///
     /// `open` runs once per subtask and attempt: it registers the states and returns the function that is called with
     /// the key and every record. The states' handles work on the key of that record. An error or a panic, here or
-    /// there, fails the attempt.
-    pub fn process<O: 'static, F>(
+    /// there, fails the attempt, in which the function is never called again.
+    pub fn process<O: Serialize + 'static, F>(
         self,
         uid: &str,
         open: impl FnOnce(&OpenContext<'_, K>) -> Result<F>,
@@ -58,7 +59,7 @@ where
             })?;
             let index = mailbox.add_operator(&plan.uid, plan.id, max_parallelism);
             let parts = KeyedParts { uid: Arc::clone(&plan.uid), index, max_parallelism, backend, function };
-            Ok(keyed(batches, mailbox, parts))
+            keyed(batches, mailbox, parts)
         });
         DataStream::new(&build, results)
     }

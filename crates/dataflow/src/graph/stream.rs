@@ -6,11 +6,10 @@ use std::sync::Arc;
 use highwater_types::{DefaultSerializer, Key, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use timely::dataflow::operators::Probe;
 
 use super::build::{Build, OperatorKind};
 use super::{Collector, KeyedStream};
-use crate::operator::{Batches, SinkParts, sink, transform};
+use crate::operator::{Batches, SinkParts, end, sink, transform};
 use crate::{Sink, SinkContext};
 
 /// What can be sent from one worker to another, which may be in another process. Implemented for every type that has
@@ -19,7 +18,8 @@ pub trait Record: Clone + Send + Serialize + DeserializeOwned + 'static {}
 impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Record for T {}
 
 /// A stream of records (Flink's `DataStream`). Its functions run on the worker where the records are; the order of the
-/// records of one subtask is kept.
+/// records of one subtask is kept. Records are weighed by what serde shows of them, which is why all of them have to be
+/// `Serialize`: that bounds how much memory they take on their way.
 pub struct DataStream<'s, T: 'static> {
     build: Rc<Build<'s>>,
     /// None while the job is only planned, and after it was used.
@@ -32,34 +32,32 @@ impl<'s, T: 'static> DataStream<'s, T> {
     }
 
     /// Turns every record into another.
-    pub fn map<U: 'static>(self, mut function: impl FnMut(T) -> U + 'static) -> DataStream<'s, U> {
-        self.transform("map", move |batch, results| {
-            results.extend(batch.drain(..).map(&mut function));
+    pub fn map<U: Serialize + 'static>(self, mut function: impl FnMut(T) -> U + 'static) -> DataStream<'s, U> {
+        self.transform("map", move |record, out| {
+            out.collect(function(record));
             Ok(())
         })
     }
 
     /// Keeps the records for which `predicate` is true.
-    pub fn filter(self, mut predicate: impl FnMut(&T) -> bool + 'static) -> Self {
-        self.transform("filter", move |batch, results| {
-            batch.retain(&mut predicate);
-            std::mem::swap(batch, results);
+    pub fn filter(self, mut predicate: impl FnMut(&T) -> bool + 'static) -> Self
+    where
+        T: Serialize,
+    {
+        self.transform("filter", move |record, out| {
+            if predicate(&record) {
+                out.collect(record);
+            }
             Ok(())
         })
     }
 
-    /// Turns every record into any number of others. An error fails the attempt.
-    pub fn flat_map<U: 'static>(
+    /// Turns every record into any number of others; they leave while the function runs. An error fails the attempt.
+    pub fn flat_map<U: Serialize + 'static>(
         self,
-        mut function: impl FnMut(T, &mut Collector<U>) -> Result<()> + 'static,
+        function: impl FnMut(T, &mut Collector<U>) -> Result<()> + 'static,
     ) -> DataStream<'s, U> {
-        let mut out = Collector::default();
-        self.transform("flat_map", move |batch, results| {
-            std::mem::swap(out.batch(), results);
-            let outcome = batch.drain(..).try_for_each(|record| function(record, &mut out));
-            std::mem::swap(out.batch(), results);
-            outcome
-        })
+        self.transform("flat_map", function)
     }
 
     /// Partitions the stream: records of equal keys meet at one subtask, that which owns the key's key group.
@@ -91,18 +89,19 @@ impl<'s, T: 'static> DataStream<'s, T> {
             let index = mailbox.add_operator(&plan.uid, plan.id, max_parallelism);
             let records = runtime.setup.counters.records_out(mailbox.worker);
             let parts = SinkParts { uid: Arc::clone(&plan.uid), index, writer, state, records };
-            sink(batches, mailbox, &runtime.probe, parts);
-            Ok(())
+            sink(batches, mailbox, &runtime.probe, parts)
         });
     }
 
     fn transform<U: 'static>(
         mut self,
         name: &str,
-        function: impl FnMut(&mut Vec<T>, &mut Vec<U>) -> Result<()> + 'static,
+        function: impl FnMut(T, &mut Collector<U>) -> Result<()> + 'static,
     ) -> DataStream<'s, U> {
         let batches = match (self.build.runtime(), self.batches.take()) {
-            (Some(runtime), Some(batches)) => Some(transform(batches, &runtime.mailbox, name.into(), function)),
+            (Some(runtime), Some(batches)) => transform(batches, &runtime.mailbox, &name.into(), function)
+                .map_err(|error| self.build.fail(error))
+                .ok(),
             _ => None,
         };
         DataStream::new(&self.build, batches)
@@ -124,8 +123,10 @@ impl<T: Clone + 'static> Clone for DataStream<'_, T> {
 /// A stream that leads nowhere is an end of the dataflow too: sources must not run ahead of it.
 impl<T: 'static> Drop for DataStream<'_, T> {
     fn drop(&mut self) {
-        if let (Some(runtime), Some(batches)) = (self.build.runtime(), self.batches.take()) {
-            batches.probe_with(&runtime.probe);
+        if let (Some(runtime), Some(batches)) = (self.build.runtime(), self.batches.take())
+            && let Err(error) = end(batches, &runtime.mailbox, &runtime.probe)
+        {
+            self.build.fail(error);
         }
     }
 }

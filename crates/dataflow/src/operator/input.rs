@@ -1,68 +1,83 @@
-//! What every operator with checkpointed state does with its input: it waits for barriers, and lets records of later
-//! epochs wait.
+//! What every operator does with its input: it waits for barriers, lets records of later epochs wait, and keeps in order
+//! what is due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use timely::dataflow::operators::{Capability, InputCapability};
 
+use super::edge::Batch;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::time::{self, Time};
+
+/// What an operator has to do next.
+pub(super) enum Due<T> {
+    /// Process a batch; the results get its capability.
+    Batch(Capability<Time>, Batch<T>),
+    /// Take a checkpoint: everything before it has been processed.
+    Checkpoint(u64),
+}
 
 /// The aligned input of one operator.
 pub(super) struct AlignedInput<T> {
     mailbox: Rc<Mailbox>,
-    /// The newest checkpoint this operator has taken.
+    /// The newest checkpoint whose barrier has been reached.
     handled: u64,
     /// Records up to this epoch may be processed.
     epoch: u64,
-    /// Whole batches of later epochs in the order they came. Their capabilities keep the epochs open downstream.
-    waiting: BTreeMap<u64, Vec<(Capability<Time>, Vec<T>)>>,
-}
-
-/// What an operator has to do before it reads its input.
-pub(super) struct Due<T> {
-    pub(super) batches: Vec<(Capability<Time>, Vec<T>)>,
-    /// To be taken when the batches are processed.
-    pub(super) checkpoint: Option<u64>,
+    /// In the order in which it has to be done. Capabilities keep the epochs open downstream.
+    due: VecDeque<Due<T>>,
+    /// Batches of later epochs in the order they came.
+    waiting: BTreeMap<u64, Vec<Due<T>>>,
 }
 
 impl<T> AlignedInput<T> {
     pub(super) fn new(mailbox: &Rc<Mailbox>) -> Self {
-        Self { mailbox: Rc::clone(mailbox), handled: 0, epoch: 0, waiting: BTreeMap::new() }
+        Self { mailbox: Rc::clone(mailbox), handled: 0, epoch: 0, due: VecDeque::new(), waiting: BTreeMap::new() }
     }
 
-    /// What this frontier makes due: batches that waited, to be processed, and then a checkpoint to take. Call until
-    /// there is no checkpoint. One at a time, because a frontier may reach several barriers at once, and what came
-    /// between two of them belongs to the later checkpoint.
-    pub(super) fn advance(&mut self, frontier: Option<Time>) -> Due<T> {
-        let barrier = self.mailbox.next_barrier(self.handled).filter(|barrier| barrier.is_reached(frontier));
-        self.epoch = match barrier {
-            Some(barrier) => barrier.next_epoch - 1,
-            None => frontier.map_or(time::LAST_EPOCH, time::epoch_of),
-        };
-        let mut batches = Vec::new();
-        while let Some(epoch) = self.waiting.first_entry().filter(|first| *first.key() <= self.epoch) {
-            batches.append(&mut epoch.remove());
+    /// Takes note of how far the frontier has come. It may reach several barriers at once; what came between two of
+    /// them belongs to the later checkpoint.
+    pub(super) fn advance(&mut self, frontier: Option<Time>) {
+        loop {
+            let barrier = self.mailbox.next_barrier(self.handled).filter(|barrier| barrier.is_reached(frontier));
+            self.epoch = match barrier {
+                Some(barrier) => barrier.next_epoch - 1,
+                None => frontier.map_or(time::LAST_EPOCH, time::epoch_of),
+            };
+            while let Some(epoch) = self.waiting.first_entry().filter(|first| *first.key() <= self.epoch) {
+                self.due.extend(epoch.remove());
+            }
+            let Some(barrier) = barrier else { return };
+            self.handled = barrier.checkpoint;
+            self.due.push_back(Due::Checkpoint(barrier.checkpoint));
         }
-        self.handled = barrier.map_or(self.handled, |barrier| barrier.checkpoint);
-        Due { batches, checkpoint: barrier.map(|barrier| barrier.checkpoint) }
     }
 
-    /// Keeps a batch back whose epoch has not begun. Returns whether it did.
-    pub(super) fn hold_back(&mut self, capability: &InputCapability<Time>, batch: &mut Vec<T>) -> bool {
-        let epoch = capability.least().map_or(0, |time| time::epoch_of(*time));
-        if epoch <= self.epoch {
-            return false;
+    /// Adds a batch, which waits if its epoch has not begun.
+    pub(super) fn add(&mut self, capability: &InputCapability<Time>, batch: &mut Batch<T>) {
+        let Some(capability) = capability.retain_least(0) else { return };
+        let epoch = time::epoch_of(*capability.time());
+        let batch = Due::Batch(capability, std::mem::take(batch));
+        match epoch <= self.epoch {
+            true => self.due.push_back(batch),
+            false => self.waiting.entry(epoch).or_default().push(batch),
         }
-        if let Some(capability) = capability.retain_least(0) {
-            self.waiting.entry(epoch).or_default().push((capability, std::mem::take(batch)));
-        }
-        true
+    }
+
+    /// Whether a batch is to be processed next.
+    pub(super) fn has_batch(&self) -> bool {
+        matches!(self.due.front(), Some(Due::Batch(..)))
+    }
+
+    /// What is to be done next.
+    pub(super) fn next(&mut self) -> Option<Due<T>> {
+        self.due.pop_front()
     }
 
     /// Forgets everything, capabilities too: the attempt is over.
     pub(super) fn clear(&mut self) {
+        self.due.clear();
         self.waiting.clear();
     }
 }

@@ -7,20 +7,12 @@ use highwater_state::KeyedBackend;
 use highwater_types::{Key, MaxParallelism, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::generic::operator::Operator;
 
-use super::Batches;
-use super::input::AlignedInput;
+use super::edge::Batches;
+use super::task::{Command, operator};
 use crate::graph::Collector;
-use crate::runtime::attempt::catch;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::pool::Frozen;
-use crate::runtime::time;
-
-/// Batches of results are sent on when they have this many.
-const BATCH: usize = 1_024;
 
 /// Keys whose state is fetched into the cache together, before the first of their records is processed.
 const AHEAD: usize = 32;
@@ -44,61 +36,42 @@ pub(crate) fn keyed<'s, K, T, O, F>(
     stream: Batches<'s, (K, T)>,
     mailbox: &Rc<Mailbox>,
     parts: KeyedParts<K, F>,
-) -> Batches<'s, O>
+) -> Result<Batches<'s, O>>
 where
     K: Key + Serialize + DeserializeOwned,
     T: Send + Serialize + DeserializeOwned + 'static,
     O: 'static,
     F: KeyedFunction<K, T, O>,
 {
-    let mailbox = Rc::clone(mailbox);
-    let name = Arc::clone(&parts.uid);
-    let scope = stream.scope();
-    let pact = Exchange::new(route::<K, T>(parts.max_parallelism, mailbox.workers));
-    stream.unary_frontier::<CapacityContainerBuilder<Vec<O>>, _, _, _>(pact, &name, move |capability, info| {
-        drop(capability);
-        mailbox.add_activator(scope.activator_for(info.address));
-        let mut aligned = AlignedInput::new(&mailbox);
-        let mut task = KeyedTask { parts, mailbox, results: Collector::default(), told: Told::default() };
-        move |(input, frontier), output| {
-            if task.mailbox.attempt.is_cancelled() {
-                aligned.clear();
-                input.for_each(|_, batch| batch.clear());
-                return;
-            }
-            task.tell();
-            let frontier = time::least(frontier);
-            loop {
-                let due = aligned.advance(frontier);
-                for (capability, mut batch) in due.batches {
-                    task.process(&mut batch, &mut |results| output.session(&capability).give_container(results));
-                }
-                let Some(checkpoint) = due.checkpoint else { break };
+    let (stream, pact, inlet) = stream.exchanged(owner::<K, T>(parts.max_parallelism, mailbox.workers));
+    let uid = Arc::clone(&parts.uid);
+    let mut task = KeyedTask { parts, mailbox: Rc::clone(mailbox), told: Told::default() };
+    operator(stream, (pact, inlet), mailbox, &uid, move |command, out| {
+        match command {
+            Command::Process(records) => return task.process(records, out),
+            Command::Checkpoint(checkpoint) => {
+                task.tell();
                 task.checkpoint(checkpoint);
             }
-            input.for_each(|capability, batch| {
-                if !aligned.hold_back(&capability, batch) {
-                    task.process(batch, &mut |results| output.session(&capability).give_container(results));
-                }
-            });
+            Command::Review => task.tell(),
         }
+        Ok(())
     })
 }
 
-/// The worker of each record, looked up by key group. Timely takes the result modulo the number of workers.
-fn route<K: Key, T>(max_parallelism: MaxParallelism, workers: u32) -> impl FnMut(&(K, T)) -> u64 + 'static {
-    let owner = |group| u64::from(max_parallelism.owner_of(group, workers));
-    let owners: Box<[u64]> = max_parallelism.all().iter().map(owner).collect();
+/// The worker of each record, looked up by key group.
+fn owner<K: Key, T>(max_parallelism: MaxParallelism, workers: u32) -> impl FnMut(&(K, T)) -> usize + 'static {
+    let owner = |group| max_parallelism.owner_of(group, workers) as usize;
+    let owners: Box<[usize]> = max_parallelism.all().iter().map(owner).collect();
     move |(key, _)| {
         let group = max_parallelism.key_group_of(key.java_hash());
         owners.get(usize::from(group)).copied().unwrap_or(0)
     }
 }
 
-struct KeyedTask<K: Key, O, F> {
+struct KeyedTask<K: Key, F> {
     parts: KeyedParts<K, F>,
     mailbox: Rc<Mailbox>,
-    results: Collector<O>,
     told: Told,
 }
 
@@ -110,7 +83,7 @@ struct Told {
     aborted: usize,
 }
 
-impl<K: Key, O, F> KeyedTask<K, O, F> {
+impl<K: Key, F> KeyedTask<K, F> {
     /// Tells the backend what became of its checkpoints, before it takes the next one.
     fn tell(&mut self) {
         let completed = self.mailbox.completed();
@@ -125,40 +98,32 @@ impl<K: Key, O, F> KeyedTask<K, O, F> {
 
     /// The synchronous part: freezes the state. Whoever it fails for declines the checkpoint and goes on.
     fn checkpoint(&mut self, checkpoint: u64) {
-        if self.mailbox.attempt.is_cancelled() {
+        if !self.mailbox.is_wanted(checkpoint) {
             return;
         }
-        let frozen = catch(|| {
-            let keyed = self.parts.backend.checkpoint(checkpoint)?;
-            Ok(Frozen { operator: None, keyed: Some(keyed), durability: None })
-        });
+        let keyed = self.parts.backend.checkpoint(checkpoint);
+        let frozen = keyed.map(|keyed| Frozen { operator: None, keyed: Some(keyed), durability: None });
         self.mailbox.submit(checkpoint, self.parts.index, frozen);
     }
 
-    fn process<T>(&mut self, batch: &mut Vec<(K, T)>, send: &mut dyn FnMut(&mut Vec<O>))
+    /// While the function is left in the middle of a record, nothing else touches the backend: its state may be borrowed.
+    fn process<T, O>(&mut self, records: Vec<(K, T)>, out: &mut Collector<O>) -> Result<()>
     where
         F: KeyedFunction<K, T, O>,
     {
-        let Self { parts, mailbox, results, .. } = self;
-        mailbox.attempt.guard(&parts.uid, mailbox.worker, || {
-            let mut records = batch.drain(..);
-            let mut ahead = Vec::with_capacity(AHEAD.min(records.len()));
-            while records.len() > 0 {
-                for (key, record) in records.by_ref().take(AHEAD) {
-                    ahead.push((parts.backend.prepare_key(key)?, record));
-                }
-                for (key, record) in ahead.drain(..) {
-                    parts.backend.set_prepared_key(key)?;
-                    parts.backend.with_current_key(|key| (parts.function)(key, record, results))?;
-                }
-                if results.len() >= BATCH {
-                    send(results.batch());
-                }
+        let parts = &mut self.parts;
+        let mut records = records.into_iter();
+        let mut ahead = Vec::with_capacity(AHEAD.min(records.len()));
+        while records.len() > 0 {
+            for (key, record) in records.by_ref().take(AHEAD) {
+                ahead.push((parts.backend.prepare_key(key)?, record));
             }
-            Ok(())
-        });
-        if !results.is_empty() {
-            send(results.batch());
+            for (key, record) in ahead.drain(..) {
+                out.breathe()?;
+                parts.backend.set_prepared_key(key)?;
+                parts.backend.with_current_key(|key| (parts.function)(key, record, out))?;
+            }
         }
+        Ok(())
     }
 }

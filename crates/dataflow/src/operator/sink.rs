@@ -4,18 +4,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use highwater_state::OperatorStateBackend;
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::operator::Operator;
+use highwater_types::Result;
 use timely::dataflow::operators::probe::{Handle as Probe, Probe as _};
 
-use super::Batches;
-use super::input::AlignedInput;
+use super::edge::Batches;
+use super::task::{Command, operator};
+use crate::graph::Collector;
 use crate::progress::Counter;
-use crate::runtime::attempt::catch;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::pool::Frozen;
-use crate::runtime::time::{self, Time};
+use crate::runtime::time::Time;
 use crate::sink::SinkWriter;
 
 /// What a sink operator is built from.
@@ -34,44 +32,21 @@ pub(crate) fn sink<T: 'static>(
     mailbox: &Rc<Mailbox>,
     probe: &Probe<Time>,
     parts: SinkParts<T>,
-) {
-    let mailbox = Rc::clone(mailbox);
-    let name = Arc::clone(&parts.uid);
-    let scope = stream.scope();
+) -> Result<()> {
+    let (stream, pact, inlet) = stream.local();
+    let uid = Arc::clone(&parts.uid);
     mailbox.add_sink();
-    let end = stream.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
-        Pipeline,
-        &name,
-        move |capability, info| {
-            drop(capability);
-            mailbox.add_activator(scope.activator_for(info.address));
-            let mut aligned = AlignedInput::new(&mailbox);
-            let mut task = SinkTask { parts, mailbox, committed: 0 };
-            move |(input, frontier), _| {
-                if task.mailbox.attempt.is_cancelled() {
-                    aligned.clear();
-                    input.for_each(|_, batch| batch.clear());
-                    return;
-                }
-                task.commit();
-                let frontier = time::least(frontier);
-                loop {
-                    let due = aligned.advance(frontier);
-                    for (_, mut batch) in due.batches {
-                        task.write(&mut batch);
-                    }
-                    let Some(checkpoint) = due.checkpoint else { break };
-                    task.checkpoint(checkpoint);
-                }
-                input.for_each(|capability, batch| {
-                    if !aligned.hold_back(&capability, batch) {
-                        task.write(batch);
-                    }
-                });
-            }
-        },
-    );
-    end.probe_with(probe);
+    let mut task = SinkTask { parts, mailbox: Rc::clone(mailbox), committed: 0 };
+    let end = operator::<_, (), _>(stream, (pact, inlet), mailbox, &uid, move |command, out| match command {
+        Command::Process(records) => task.write(records, out),
+        Command::Checkpoint(checkpoint) => {
+            task.checkpoint(checkpoint);
+            Ok(())
+        }
+        Command::Review => task.commit(),
+    })?;
+    end.into_stream().probe_with(probe);
+    Ok(())
 }
 
 struct SinkTask<T> {
@@ -82,41 +57,42 @@ struct SinkTask<T> {
 }
 
 impl<T> SinkTask<T> {
-    fn write(&mut self, batch: &mut Vec<T>) {
-        let Self { parts, mailbox, .. } = self;
-        if mailbox.attempt.is_cancelled() {
-            batch.clear();
-            return;
+    fn write(&mut self, records: Vec<T>, out: &Collector<()>) -> Result<()> {
+        let mut written = 0;
+        for record in records {
+            if out.breathe()? {
+                self.parts.records.add(std::mem::take(&mut written));
+                // A batch may take long; what is complete is not kept waiting.
+                self.commit()?;
+            }
+            self.parts.writer.write(record)?;
+            written += 1;
         }
-        let records = batch.len() as u64;
-        mailbox
-            .attempt
-            .guard(&parts.uid, mailbox.worker, || batch.drain(..).try_for_each(|record| parts.writer.write(record)));
-        parts.records.add(records);
+        self.parts.records.add(written);
+        Ok(())
     }
 
     fn checkpoint(&mut self, checkpoint: u64) {
-        if self.mailbox.attempt.is_cancelled() {
+        if !self.mailbox.is_wanted(checkpoint) {
             return;
         }
-        let parts = &mut self.parts;
-        let frozen = catch(|| {
-            parts.writer.prepare(checkpoint)?;
-            let operator = Some(parts.state.snapshot()?);
-            Ok(Frozen { operator, keyed: None, durability: parts.writer.durability() })
-        });
+        let frozen = self.freeze(checkpoint);
         self.mailbox.submit(checkpoint, self.parts.index, frozen);
     }
 
-    fn commit(&mut self) {
+    fn freeze(&mut self, checkpoint: u64) -> Result<Frozen> {
+        self.parts.writer.prepare(checkpoint)?;
+        let operator = Some(self.parts.state.snapshot()?);
+        Ok(Frozen { operator, keyed: None, durability: self.parts.writer.durability() })
+    }
+
+    fn commit(&mut self) -> Result<()> {
         let completed = self.mailbox.completed();
-        if completed <= self.committed {
-            return;
+        if completed > self.committed {
+            self.committed = completed;
+            self.parts.writer.commit(completed)?;
+            self.mailbox.sink_committed(completed);
         }
-        self.committed = completed;
-        let Self { parts, mailbox, .. } = self;
-        if mailbox.attempt.guard(&parts.uid, mailbox.worker, || parts.writer.commit(completed)).is_some() {
-            mailbox.sink_committed(completed);
-        }
+        Ok(())
     }
 }

@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use highwater_state::OperatorStateBackend;
 use highwater_types::Result;
-use timely::container::CapacityContainerBuilder;
+use serde::Serialize;
+use timely::container::NoopBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator;
 use timely::dataflow::operators::probe::Handle as Probe;
 use timely::scheduling::Activator;
 
-use super::Batches;
+use super::edge::{Batch, Batches, Outlet};
+use crate::graph::weigh;
 use crate::progress::Counter;
-use crate::runtime::flow::FlowControl;
+use crate::runtime::flow::{FlowControl, Sent};
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::pool::Frozen;
 use crate::runtime::time::Time;
@@ -25,6 +27,8 @@ use crate::source::{SourceReader, SourceStatus};
 const BATCH: usize = 1_024;
 /// A source lets the other operators of its worker run after this time.
 const SLICE: Duration = Duration::from_millis(1);
+/// How soon a source asks again that waits for another one's large records.
+const LARGE_WAIT: Duration = Duration::from_millis(1);
 
 /// What a source operator is built from.
 pub(crate) struct SourceParts<T> {
@@ -37,7 +41,7 @@ pub(crate) struct SourceParts<T> {
 }
 
 /// Builds a source operator.
-pub(crate) fn source<'s, T: 'static>(
+pub(crate) fn source<'s, T: Serialize + 'static>(
     scope: Scope<'s, Time>,
     mailbox: &Rc<Mailbox>,
     probe: &Probe<Time>,
@@ -45,14 +49,22 @@ pub(crate) fn source<'s, T: 'static>(
 ) -> Batches<'s, T> {
     let (mailbox, probe) = (Rc::clone(mailbox), probe.clone());
     let name = Arc::clone(&parts.uid);
-    operator::source::<_, CapacityContainerBuilder<Vec<T>>, _, _>(scope, &name, |capability, info| {
+    let outlet = Rc::new(Outlet::default());
+    let of_task = Rc::clone(&outlet);
+    let stream = operator::source::<_, NoopBuilder<Batch<T>>, _, _>(scope, &name, |capability, info| {
         let activator = scope.activator_for(Rc::clone(&info.address));
+        of_task.set_activator(scope.activator_for(Rc::clone(&info.address)));
         mailbox.add_source(scope.activator_for(info.address));
+        let number = mailbox.pace.register(Arc::clone(&parts.uid));
         let mut task = SourceTask {
+            number,
+            large: (number as u64 + 1) << 32 | u64::from(mailbox.worker),
+            was_large: false,
             parts,
             mailbox,
             probe,
             activator,
+            outlet: of_task,
             flow: FlowControl::new(0, Instant::now()),
             capability: Some(capability),
             handled: 0,
@@ -61,16 +73,24 @@ pub(crate) fn source<'s, T: 'static>(
             batch: Vec::new(),
         };
         move |output| {
-            task.activate(&mut |capability, batch| output.session(capability).give_container(batch));
+            task.activate(&mut |capability, batch| output.session_with_builder(capability).give_container(batch));
         }
-    })
+    });
+    Batches::new(stream, outlet)
 }
 
 struct SourceTask<T> {
     parts: SourceParts<T>,
+    /// Under which it takes its turns.
+    number: usize,
+    /// Under which it asks to have large records under way.
+    large: u64,
+    /// Whether it had any since it last asked.
+    was_large: bool,
     mailbox: Rc<Mailbox>,
     probe: Probe<Time>,
     activator: Activator,
+    outlet: Rc<Outlet>,
     flow: FlowControl,
     capability: Option<Capability<Time>>,
     /// The newest checkpoint this source has taken.
@@ -82,34 +102,38 @@ struct SourceTask<T> {
 }
 
 /// Takes a batch away.
-type Send<'a, T> = dyn FnMut(&Capability<Time>, &mut Vec<T>) + 'a;
+type Send<'a, T> = dyn FnMut(&Capability<Time>, &mut Batch<T>) + 'a;
 
-impl<T> SourceTask<T> {
+impl<T: Serialize> SourceTask<T> {
     fn activate(&mut self, send: &mut Send<'_, T>) {
         if self.mailbox.is_ending() || self.mailbox.attempt.is_cancelled() {
             self.capability = None;
             return;
         }
-        let attempt = Arc::clone(&self.mailbox.attempt);
+        let mailbox = Rc::clone(&self.mailbox);
         let uid = Arc::clone(&self.parts.uid);
-        let subtask = self.mailbox.worker;
-        self.take_checkpoints();
-        attempt.guard(&uid, subtask, || self.run(send));
+        let _turn = mailbox.pace.begin(self.number);
+        // After an error or a panic the attempt is cancelled: the reader is not called again.
+        mailbox.attempt.guard(&uid, mailbox.worker, || {
+            self.take_checkpoints();
+            self.run(send)
+        });
     }
 
     /// The barrier: the position of this moment is the checkpoint's, the next record belongs to the next epoch.
     fn take_checkpoints(&mut self) {
         while let Some(barrier) = self.mailbox.next_barrier(self.handled) {
             self.handled = barrier.checkpoint;
-            let parts = &mut self.parts;
-            let frozen = crate::runtime::attempt::catch(|| {
-                parts.reader.snapshot()?;
-                Ok(Frozen { operator: Some(parts.state.snapshot()?), keyed: None, durability: None })
-            });
+            let frozen = self.freeze();
             self.begin_epoch(barrier.next_epoch);
             self.mailbox.submit(barrier.checkpoint, self.parts.index, frozen);
         }
         self.begin_epoch(self.mailbox.newest_epoch());
+    }
+
+    fn freeze(&mut self) -> Result<Frozen> {
+        self.parts.reader.snapshot()?;
+        Ok(Frozen { operator: Some(self.parts.state.snapshot()?), keyed: None, durability: None })
     }
 
     fn begin_epoch(&mut self, epoch: u64) {
@@ -122,22 +146,27 @@ impl<T> SourceTask<T> {
     }
 
     fn run(&mut self, send: &mut Send<'_, T>) -> Result<()> {
-        if self.is_finished || self.mailbox.is_quiet() {
-            return Ok(());
-        }
         let begin = Instant::now();
         let end = self.probe.with_frontier(|frontier| frontier.as_option().copied());
         self.flow.release(end, begin);
+        self.give_large();
+        if self.is_finished || self.mailbox.is_quiet() {
+            return Ok(());
+        }
         let mut status = SourceStatus::Ready;
         let mut now = begin;
         while status == SourceStatus::Ready && now.saturating_duration_since(begin) < SLICE {
             let limit = self.flow.allowance().min(BATCH);
-            if limit == 0 {
+            if limit == 0 || !self.outlet.has_room() {
                 break;
+            }
+            if self.flow.expects_large() && !self.take_large() {
+                return Ok(());
             }
             status = self.parts.reader.poll(limit, &mut self.batch)?;
             now = Instant::now();
             self.send(send, now);
+            self.give_large();
             let idle = status != SourceStatus::Ready;
             if self.flow.next_tick(end, idle, now) {
                 self.downgrade();
@@ -149,17 +178,38 @@ impl<T> SourceTask<T> {
 
     fn send(&mut self, send: &mut Send<'_, T>, now: Instant) {
         if let (Some(capability), false) = (&self.capability, self.batch.is_empty()) {
-            self.parts.records.add(self.batch.len() as u64);
-            self.flow.sent(self.batch.len(), now);
-            send(capability, &mut self.batch);
-            self.batch.clear();
+            let sent = Sent::of(self.batch.iter().map(weigh));
+            self.parts.records.add(sent.records as u64);
+            self.flow.sent(sent, now);
+            send(capability, &mut Batch::new(std::mem::take(&mut self.batch), sent.bytes));
         }
     }
 
-    /// Arranges the next activation. A source that runs too far ahead sleeps until the end of the dataflow moves.
+    /// Asks to have large records under way. Whoever has had some lets others ask first.
+    fn take_large(&mut self) -> bool {
+        if std::mem::take(&mut self.was_large) {
+            self.activator.activate_after(LARGE_WAIT * 2);
+            return false;
+        }
+        let is_mine = self.mailbox.attempt.take_large(self.large);
+        if !is_mine {
+            self.activator.activate_after(LARGE_WAIT);
+        }
+        is_mine
+    }
+
+    /// Lets other sources have large records under way, when this one has none.
+    fn give_large(&mut self) {
+        if !self.flow.has_large() {
+            self.was_large |= self.mailbox.attempt.give_large(self.large) && self.flow.expects_large();
+        }
+    }
+
+    /// Arranges the next activation. A source that runs too far ahead sleeps until the end of the dataflow moves, or the
+    /// next operator has room.
     fn rest(&mut self, status: SourceStatus, now: Instant) {
         match status {
-            SourceStatus::Ready if self.flow.allowance() > 0 => self.activator.activate(),
+            SourceStatus::Ready if self.flow.allowance() > 0 && self.outlet.has_room() => self.activator.activate(),
             SourceStatus::Ready => {}
             SourceStatus::Idle(time) => {
                 let due = now + time.min(self.flow.longest_rest());

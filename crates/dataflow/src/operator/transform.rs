@@ -1,39 +1,40 @@
-//! Stateless operators: map, filter, flat_map and the key selector.
+//! Stateless operators: map, filter, flat_map and the key selector, and the end of a stream that leads nowhere.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use highwater_types::Result;
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::operators::probe::{Handle as Probe, Probe as _};
 
-use super::Batches;
+use super::edge::Batches;
+use super::task::{Command, operator};
+use crate::graph::Collector;
 use crate::runtime::mailbox::Mailbox;
+use crate::runtime::time::Time;
 
-/// Runs each batch through a function that empties the first vector and appends to the second.
+/// Runs each record through a function.
 pub(crate) fn transform<'s, T: 'static, U: 'static>(
     stream: Batches<'s, T>,
     mailbox: &Rc<Mailbox>,
-    name: Arc<str>,
-    mut function: impl FnMut(&mut Vec<T>, &mut Vec<U>) -> Result<()> + 'static,
-) -> Batches<'s, U> {
-    let mailbox = Rc::clone(mailbox);
-    stream.unary::<CapacityContainerBuilder<Vec<U>>, _, _, _>(Pipeline, &Arc::clone(&name), move |_, _| {
-        let mut results = Vec::new();
-        move |input, output| {
-            input.for_each(|capability, batch| {
-                if mailbox.attempt.is_cancelled() {
-                    return;
-                }
-                let run = || function(batch, &mut results);
-                mailbox.attempt.guard(&name, mailbox.worker, run);
-                batch.clear();
-                if !results.is_empty() {
-                    output.session(&capability).give_container(&mut results);
-                    results.clear();
-                }
-            });
+    name: &Arc<str>,
+    mut function: impl FnMut(T, &mut Collector<U>) -> Result<()> + 'static,
+) -> Result<Batches<'s, U>> {
+    let (stream, pact, inlet) = stream.local();
+    operator(stream, (pact, inlet), mailbox, name, move |command, out| {
+        if let Command::Process(records) = command {
+            out.expect(records.len());
+            for record in records {
+                out.breathe()?;
+                function(record, out)?;
+            }
         }
+        Ok(())
     })
+}
+
+/// Drops the records of a stream that leads nowhere, and lets the probe watch it: sources must not run ahead of it.
+pub(crate) fn end<T: 'static>(stream: Batches<'_, T>, mailbox: &Rc<Mailbox>, probe: &Probe<Time>) -> Result<()> {
+    let end = transform::<_, ()>(stream, mailbox, &"end".into(), |_, _| Ok(()))?;
+    end.into_stream().probe_with(probe);
+    Ok(())
 }

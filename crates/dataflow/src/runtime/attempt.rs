@@ -1,7 +1,7 @@
 //! One attempt to run a job: what its threads in this process share.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 
@@ -21,6 +21,8 @@ pub(crate) struct Attempt {
     cancel: CancelToken,
     failure: Mutex<Option<Error>>,
     stop: AtomicBool,
+    /// The source that may have large records under way; 0 for none.
+    large: AtomicU64,
     /// State that was written for checkpoints that did not want it any more.
     left_over: Mutex<Vec<(u64, SubtaskState)>>,
     /// Threads that park.
@@ -78,6 +80,20 @@ impl Attempt {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// Lets one source of this process, named by a number above 0, have records under way that are large, or may be. True
+    /// if it is this one.
+    pub(crate) fn take_large(&self, source: u64) -> bool {
+        match self.large.compare_exchange(0, source, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(holder) => holder == source,
+        }
+    }
+
+    /// The records of this source are through, or were not large. True if it was this one that might have some.
+    pub(crate) fn give_large(&self, source: u64) -> bool {
+        self.large.compare_exchange(source, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Leaves state that was written in vain to whoever deletes files. (In a process without the coordinator, the next

@@ -1,17 +1,22 @@
-//! Flow control of one source subtask. Timely's channels have no bound of their own: a source that stays a bounded
-//! number of ticks ahead of the end of the dataflow is what keeps memory flat.
+//! Flow control of one source subtask: how far it may be ahead of the end of the dataflow, in ticks, records and bytes.
+//!
+//! A barrier waits behind everything that is under way. That is why what is under way is measured in time: it begins with
+//! one record, grows while records reach the end quickly, and shrinks when they do not. (Memory is bounded besides by the
+//! windows of the edges, `operator/edge.rs`, which count what operators send too.)
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::time::{self, Time};
 
-/// Ticks with records that may be on their way at once.
+/// Most ticks with records that are on their way at once.
 const WINDOW: usize = 8;
-/// Bounds of the number of records in a tick. The actual number adapts to how fast the dataflow takes them.
-const TICK_RECORDS: std::ops::RangeInclusive<usize> = 16..=32_768;
-/// Records of the first tick.
-const FIRST_TICK_RECORDS: usize = 256;
+/// Bounds of the number of records on their way. The actual number adapts to how fast the dataflow takes them.
+const RECORDS: std::ops::RangeInclusive<usize> = 1..=WINDOW * 32_768;
+/// Most bytes on their way, but for a record that is larger.
+const BYTES: usize = 8 * 1024 * 1024;
+/// From this size a record is large: only one source of a process may have such records on their way.
+const LARGE: usize = 2 * 1024 * 1024;
 /// Longest time a tick with records stays open.
 const TICK_LENGTH: Duration = Duration::from_millis(5);
 /// Longest rest of an idle source while nobody else seems to be at work.
@@ -20,21 +25,64 @@ const LONGEST_REST: Duration = Duration::from_millis(50);
 const LEAP: u64 = WINDOW as u64 / 2;
 /// The same for a source that has nothing to send at the moment.
 const IDLE_LEAP: u64 = WINDOW as u64 * 8;
-/// Where records take longer than this from source to sink, ticks become smaller: a barrier waits behind them.
+/// Where records take longer than this from source to sink, there are too many on their way.
 const SLOW: Duration = Duration::from_millis(100);
-/// Where they take less than this and the window is full, ticks become larger.
-const FAST: Duration = Duration::from_millis(50);
+/// So few records that a shorter way would leave workers without work: they may take longer.
+const FEW: usize = 2 * WINDOW;
+/// How long few records may take.
+const SLOW_FEW: Duration = Duration::from_millis(500);
+
+/// Records that were sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+    /// Bytes of the largest one.
+    pub(crate) largest: usize,
+}
+
+impl Sent {
+    /// Adds up the bytes of records.
+    pub(crate) fn of(weights: impl Iterator<Item = usize>) -> Self {
+        weights.fold(Self::default(), |sent, bytes| Self {
+            records: sent.records + 1,
+            bytes: sent.bytes + bytes,
+            largest: sent.largest.max(bytes),
+        })
+    }
+
+    fn add(&mut self, more: Self) {
+        self.records += more.records;
+        self.bytes += more.bytes;
+        self.largest = self.largest.max(more.largest);
+    }
+}
+
+/// An earlier time with records that have not all reached the end.
+#[derive(Debug)]
+struct Tick {
+    time: Time,
+    closed: Instant,
+    sent: Sent,
+}
 
 /// How far the source may run ahead, and at which time it sends.
 #[derive(Debug)]
 pub(crate) struct FlowControl {
     now: Time,
-    /// Records sent at `now`.
-    sent: usize,
+    /// What was sent at `now`.
+    sent: Sent,
     tick_began: Instant,
-    tick_records: usize,
-    /// Earlier times with records that have not all reached the end, oldest first, and when they were closed.
-    outstanding: VecDeque<(Time, Instant)>,
+    /// How many records may be on their way.
+    window: usize,
+    /// When the window last changed. What was sent before says nothing about it.
+    adapted: Time,
+    /// Bytes of a record, judged by the last ones.
+    expected: usize,
+    /// Oldest first.
+    outstanding: VecDeque<Tick>,
+    /// Bytes of all these.
+    under_way: usize,
     /// When the time last changed, and the frontier of the end as it was then.
     moved: (Instant, Option<Time>),
     /// Whether the frontier has moved since without reaching this source: others are at work.
@@ -45,10 +93,14 @@ impl FlowControl {
     pub(crate) fn new(epoch: u64, clock: Instant) -> Self {
         Self {
             now: time::at(epoch, 0),
-            sent: 0,
+            sent: Sent::default(),
             tick_began: clock,
-            tick_records: FIRST_TICK_RECORDS,
+            window: *RECORDS.start(),
+            adapted: 0,
+            // Nothing is known: it may be large.
+            expected: usize::MAX,
             outstanding: VecDeque::with_capacity(WINDOW),
+            under_way: 0,
             moved: (clock, None),
             others_move: false,
         }
@@ -62,41 +114,74 @@ impl FlowControl {
     /// Forgets the times that are through: those below the frontier of the dataflow's end.
     pub(crate) fn release(&mut self, end: Option<Time>, clock: Instant) {
         self.others_move |= end > self.moved.1 && end.is_some_and(|end| end < self.now);
-        while let Some((time, closed)) = self.outstanding.front().copied() {
-            if end.is_some_and(|end| end <= time) {
+        while let Some(tick) = self.outstanding.front() {
+            if end.is_some_and(|end| end <= tick.time) {
                 break;
             }
-            let full = self.outstanding.len() >= WINDOW;
-            self.outstanding.pop_front();
-            self.adapt(clock.saturating_duration_since(closed), full);
+            let full = self.outstanding.len() >= self.ticks();
+            if let Some(tick) = self.outstanding.pop_front() {
+                self.under_way -= tick.sent.bytes;
+                if tick.time >= self.adapted {
+                    self.adapt(clock.saturating_duration_since(tick.closed), full);
+                }
+            }
         }
     }
 
+    /// Doubles or halves the window, at most once per journey of a tick.
     fn adapt(&mut self, delay: Duration, full: bool) {
-        let wanted = match delay {
-            slow if slow > SLOW => self.tick_records / 2,
-            fast if fast < FAST && full => self.tick_records * 2,
-            _ => self.tick_records,
+        let wanted = match () {
+            () if delay > slow(self.window) => self.window / 2,
+            () if full && delay * 2 <= slow(self.window * 2) => self.window * 2,
+            () => return,
         };
-        self.tick_records = wanted.clamp(*TICK_RECORDS.start(), *TICK_RECORDS.end());
+        self.window = wanted.clamp(*RECORDS.start(), *RECORDS.end());
+        self.adapted = self.now;
+    }
+
+    /// How many ticks may be on their way.
+    fn ticks(&self) -> usize {
+        self.window.min(WINDOW)
+    }
+
+    fn tick_records(&self) -> usize {
+        (self.window / WINDOW).max(1)
     }
 
     /// How many records may be sent now; 0 while the window is full.
     pub(crate) fn allowance(&self) -> usize {
-        match () {
-            () if self.outstanding.len() >= WINDOW => 0,
+        let records = match () {
+            () if self.outstanding.len() >= self.ticks() => return 0,
             // An epoch that has run out of ticks goes on in its last one.
-            () if self.now == self.last_of_epoch() => self.tick_records,
-            () => self.tick_records.saturating_sub(self.sent),
+            () if self.now == self.last_of_epoch() => self.tick_records(),
+            () => self.tick_records().saturating_sub(self.sent.records),
+        };
+        match self.under_way + self.sent.bytes {
+            0 if self.expects_large() => records.min(1),
+            _ if self.expects_large() => 0,
+            bytes => records.min(BYTES.saturating_sub(bytes) / self.expected.max(1)),
         }
     }
 
+    /// Whether the next record may be large.
+    pub(crate) fn expects_large(&self) -> bool {
+        self.expected >= LARGE
+    }
+
+    /// Whether a large record is on its way.
+    pub(crate) fn has_large(&self) -> bool {
+        self.sent.largest >= LARGE || self.outstanding.iter().any(|tick| tick.sent.largest >= LARGE)
+    }
+
     /// Takes note of records sent at the current time.
-    pub(crate) fn sent(&mut self, records: usize, clock: Instant) {
-        if self.sent == 0 {
+    pub(crate) fn sent(&mut self, sent: Sent, clock: Instant) {
+        if self.sent.records == 0 {
             self.tick_began = clock;
         }
-        self.sent += records;
+        self.sent.add(sent);
+        // After a large record others are likely; the memory of it fades over some calls.
+        let remembered = if self.expected == usize::MAX { 0 } else { self.expected / 4 * 3 };
+        self.expected = sent.largest.max(remembered);
     }
 
     /// Closes the tick when it is full or old, or the source has nothing to add. Returns whether the time has changed.
@@ -106,12 +191,13 @@ impl FlowControl {
     /// sources: idle ones would keep each other awake.
     pub(crate) fn next_tick(&mut self, end: Option<Time>, idle: bool, clock: Instant) -> bool {
         let leap = self.ahead_of(end, if idle { IDLE_LEAP } else { LEAP });
-        if self.sent == 0 {
+        if self.sent.records == 0 {
             let has_rested = clock.saturating_duration_since(self.moved.0) >= TICK_LENGTH;
             return has_rested && self.leap_to(leap, end, clock);
         }
         let old = clock.saturating_duration_since(self.tick_began) >= TICK_LENGTH;
-        if idle || old || self.sent >= self.tick_records {
+        // A tick that nothing can be added to is full, and would otherwise never be through.
+        if idle || old || self.sent.bytes >= BYTES / WINDOW || self.allowance() == 0 {
             let next = self.now.saturating_add(1).min(self.last_of_epoch());
             return self.leap_to(leap.max(next), end, clock);
         }
@@ -158,24 +244,31 @@ impl FlowControl {
         if next <= self.now {
             return false;
         }
-        if self.sent > 0 {
-            self.outstanding.push_back((self.now, clock));
+        let sent = std::mem::take(&mut self.sent);
+        if sent.records > 0 {
+            self.under_way += sent.bytes;
+            self.outstanding.push_back(Tick { time: self.now, closed: clock, sent });
         }
         self.now = next;
-        self.sent = 0;
         true
     }
+}
+
+/// How long this many records may take from source to sink.
+fn slow(window: usize) -> Duration {
+    if window <= FEW { SLOW_FEW } else { SLOW }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fill(flow: &mut FlowControl, clock: Instant) -> usize {
+    /// Sends all that may be sent, of records of this size. Returns how many these are.
+    fn fill(flow: &mut FlowControl, bytes: usize, clock: Instant) -> usize {
         let mut sent = 0;
         while flow.allowance() > 0 {
-            let records = flow.allowance();
-            flow.sent(records, clock);
+            let records = flow.allowance().min(1_024);
+            flow.sent(Sent::of(std::iter::repeat_n(bytes, records)), clock);
             sent += records;
             flow.next_tick(Some(time::at(1, 0)), false, clock);
         }
@@ -186,29 +279,73 @@ mod tests {
     fn a_stuck_end_bounds_what_is_under_way_across_epochs() {
         let clock = Instant::now();
         let mut flow = FlowControl::new(1, clock);
-        assert_eq!(fill(&mut flow, clock), WINDOW * FIRST_TICK_RECORDS);
+        assert_eq!(fill(&mut flow, 8, clock), 1, "one record to begin with");
         assert!(flow.begin_epoch(2, clock));
         flow.release(Some(time::at(1, 0)), clock);
         assert_eq!(flow.allowance(), 0);
         flow.release(None, clock);
-        assert!(flow.allowance() > 0);
+        assert_eq!(fill(&mut flow, 8, clock), 2);
     }
 
     #[test]
-    fn ticks_grow_while_the_dataflow_is_fast_and_shrink_when_it_is_slow() {
+    fn the_window_doubles_with_every_quick_journey_and_shrinks_to_one_record_when_they_are_slow() {
         let mut clock = Instant::now();
         let mut flow = FlowControl::new(1, clock);
-        for _ in 0..40 {
-            fill(&mut flow, clock);
+        for doublings in 0..=18 {
+            assert_eq!(flow.window, 1 << doublings);
+            fill(&mut flow, 8, clock);
             flow.release(None, clock);
         }
-        assert_eq!(flow.tick_records, *TICK_RECORDS.end());
-        for _ in 0..40 {
-            fill(&mut flow, clock);
-            clock += SLOW * 2;
+        assert_eq!(flow.window, *RECORDS.end());
+        for _ in 0..20 {
+            fill(&mut flow, 8, clock);
+            clock += SLOW_FEW * 2;
             flow.release(None, clock);
         }
-        assert_eq!(flow.tick_records, *TICK_RECORDS.start());
+        assert_eq!(flow.window, 1);
+    }
+
+    #[test]
+    fn what_is_under_way_is_worth_half_a_second() {
+        for (each, expected) in [(Duration::from_millis(50), 4..=8), (Duration::from_secs(1), 1..=1)] {
+            let mut clock = Instant::now();
+            let mut flow = FlowControl::new(1, clock);
+            for _ in 0..30 {
+                let sent = fill(&mut flow, 8, clock);
+                clock += each * u32::try_from(sent).unwrap();
+                flow.release(None, clock);
+            }
+            assert!(expected.contains(&flow.window), "{each:?} per record: {} under way", flow.window);
+        }
+    }
+
+    #[test]
+    fn large_records_go_one_by_one_and_are_remembered_for_a_while() {
+        let clock = Instant::now();
+        let mut flow = FlowControl::new(1, clock);
+        assert!(flow.expects_large(), "nothing is known");
+        for _ in 0..12 {
+            fill(&mut flow, 8, clock);
+            flow.release(None, clock);
+        }
+        assert!(!flow.expects_large());
+        let mebibyte = 1024 * 1024;
+        assert!(fill(&mut flow, mebibyte, clock) <= 1_024);
+        flow.release(None, clock);
+        assert!((1..=9).contains(&fill(&mut flow, mebibyte, clock)), "few of a mebibyte");
+        flow.release(None, clock);
+        flow.sent(Sent::of(std::iter::once(64 * mebibyte)), clock);
+        assert!(flow.has_large());
+        assert_eq!(flow.allowance(), 0, "a large record is under way");
+        flow.next_tick(None, false, clock);
+        flow.release(None, clock);
+        assert!(!flow.has_large());
+        assert_eq!(flow.allowance(), 1, "the next one may be large too");
+        for _ in 0..20 {
+            fill(&mut flow, 8, clock);
+            flow.release(None, clock);
+        }
+        assert!(!flow.expects_large());
     }
 
     #[test]

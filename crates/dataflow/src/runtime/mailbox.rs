@@ -14,6 +14,7 @@ use timely::scheduling::Activator;
 use super::attempt::Attempt;
 use super::control::Link;
 use super::message::Report;
+use super::pace::Pace;
 use super::pool::{Done, Frozen, Job};
 use super::time::{self, Time};
 
@@ -52,6 +53,7 @@ pub(crate) struct Mailbox {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) worker: u32,
     pub(crate) workers: u32,
+    pub(crate) pace: Arc<Pace>,
     /// Id of the checkpoint that ends epoch 0.
     first_checkpoint: u64,
     link: Link,
@@ -69,6 +71,8 @@ pub(crate) struct Mailbox {
     collecting: RefCell<BTreeMap<u64, Collecting>>,
     completed: Cell<u64>,
     aborted: RefCell<Vec<u64>>,
+    /// How many checkpoints were completed or given up.
+    news: Cell<u64>,
     final_checkpoint: Cell<Option<u64>>,
     is_ending: Cell<bool>,
     running_sources: Cell<usize>,
@@ -80,6 +84,7 @@ impl Mailbox {
     pub(crate) fn new(
         attempt: Arc<Attempt>,
         (worker, workers): (u32, u32),
+        pace: Arc<Pace>,
         first_checkpoint: u64,
         link: Link,
         jobs: Sender<Job>,
@@ -89,6 +94,7 @@ impl Mailbox {
             attempt,
             worker,
             workers,
+            pace,
             first_checkpoint,
             link,
             jobs,
@@ -102,6 +108,7 @@ impl Mailbox {
             collecting: RefCell::default(),
             completed: Cell::default(),
             aborted: RefCell::default(),
+            news: Cell::default(),
             final_checkpoint: Cell::default(),
             is_ending: Cell::default(),
             running_sources: Cell::default(),
@@ -173,6 +180,16 @@ impl Mailbox {
         let aborted = self.aborted.borrow();
         aborted.iter().skip(*seen).copied().for_each(tell);
         *seen = aborted.len();
+    }
+
+    /// Grows with every checkpoint that is completed or given up.
+    pub(crate) fn news(&self) -> u64 {
+        self.news.get()
+    }
+
+    /// Whether a checkpoint still waits for the state of operators.
+    pub(crate) fn is_wanted(&self, checkpoint: u64) -> bool {
+        self.collecting.borrow().contains_key(&checkpoint)
     }
 
     /// Whether the attempt has come to its end and operators drop what they hold.
@@ -270,6 +287,7 @@ impl Mailbox {
 
     pub(crate) fn complete(&self, checkpoint: u64, is_final: bool) {
         self.completed.set(self.completed.get().max(checkpoint));
+        self.news.set(self.news.get() + 1);
         if is_final && self.sinks.get() == 0 {
             self.report_committed();
         }
@@ -279,6 +297,7 @@ impl Mailbox {
     /// Sources go on after a final checkpoint was given up; operators that have not come to the barrier skip it.
     pub(crate) fn abort(&self, checkpoint: u64) {
         self.aborted.borrow_mut().push(checkpoint);
+        self.news.set(self.news.get() + 1);
         self.barriers.borrow_mut().retain(|barrier| barrier.checkpoint != checkpoint);
         self.give_up(checkpoint);
         if self.final_checkpoint.get() == Some(checkpoint) {

@@ -8,6 +8,7 @@ pub(crate) mod flow;
 pub(crate) mod io;
 pub(crate) mod mailbox;
 pub(crate) mod message;
+pub(crate) mod pace;
 pub(crate) mod pool;
 pub(crate) mod time;
 pub(crate) mod worker;

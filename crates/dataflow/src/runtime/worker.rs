@@ -17,6 +17,7 @@ use super::control::{Link, Orders, Port, Waker};
 use super::driver::failed_elsewhere;
 use super::mailbox::Mailbox;
 use super::message::{Ending, Opening, Order, Report, Restore};
+use super::pace::Pace;
 use super::pool::Job;
 use super::time::Time;
 use crate::graph::{Build, Runtime, Setup, StreamEnvironment};
@@ -38,6 +39,8 @@ pub(crate) struct WorkerSetup {
     pub(crate) limit: u64,
     pub(crate) counters: Counters,
     pub(crate) jobs: Sender<Job>,
+    /// What the operators of each worker of this process are doing.
+    pub(crate) paces: Vec<Arc<Pace>>,
     /// Index of the first worker of this process.
     pub(crate) first_worker: usize,
     /// The workers' ends of the control plane. Each takes its own.
@@ -208,9 +211,11 @@ impl<'a> WorkerLoop<'a> {
     fn open(&mut self, opening: Opening) -> Result<DataDataflow> {
         let setup = self.setup;
         let (index, workers) = (self.worker.index() as u32, self.worker.peers() as u32);
+        let pace = setup.paces.get(self.worker.index() - setup.first_worker).cloned().unwrap_or_default();
         let mailbox = Mailbox::new(
             Arc::clone(&setup.attempt),
             (index, workers),
+            pace,
             opening.first_checkpoint,
             self.link.clone(),
             setup.jobs.clone(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use highwater_state::{ListStateDescriptor, OperatorListState};
 use highwater_types::{Error, Result};
+use serde::Serialize;
 
 use super::rate::RateLimiter;
 use super::{Source, SourceContext, SourceReader, SourceStatus};
@@ -71,7 +72,7 @@ impl<F> Debug for GeneratorSource<F> {
 
 impl<T, F> Source for GeneratorSource<F>
 where
-    T: 'static,
+    T: Serialize + 'static,
     F: Fn(u64) -> T + Send + Sync + 'static,
 {
     type Record = T;
@@ -122,7 +123,7 @@ impl<T> Debug for CollectionSource<T> {
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Source for CollectionSource<T> {
+impl<T: Clone + Serialize + Send + Sync + 'static> Source for CollectionSource<T> {
     type Record = T;
 
     fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = T>>> {

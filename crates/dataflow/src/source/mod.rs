@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use highwater_state::OperatorStateBackend;
 use highwater_types::Result;
+use serde::Serialize;
 
 /// What a source reader has to say after a call to [`SourceReader::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub enum SourceStatus {
 /// ```
 pub trait Source: Debug + Send + Sync + 'static {
     /// What it reads.
-    type Record: 'static;
+    type Record: Serialize + 'static;
 
     /// Opens the reader of one subtask. Registers its operator state with the context's backend and takes its
     /// position from there; a fresh start finds the state empty.
@@ -105,7 +106,8 @@ pub trait SourceReader {
     /// What it reads.
     type Record;
 
-    /// Appends up to `limit` records to `out` without waiting for long.
+    /// Appends up to `limit` records to `out` without waiting for long. A reader that knows how large its records are
+    /// ends a call after about a mebibyte; otherwise `limit`, which is 1 in the beginning, adapts to their size.
     fn poll(&mut self, limit: usize, out: &mut Vec<Self::Record>) -> Result<SourceStatus>;
 
     /// Puts the position into the operator state. Everything polled so far is before the barrier, everything later

@@ -40,7 +40,7 @@ pub(crate) struct SourceRun<T> {
     readers: Vec<Box<dyn SourceReader<Record = T>>>,
 }
 
-impl<T: 'static> SourceRun<T> {
+impl<T: serde::Serialize + 'static> SourceRun<T> {
     pub(crate) fn open(source: &dyn Source<Record = T>, parallelism: u32, snapshot: Option<&Snapshot>) -> Result<Self> {
         let backends = backends(snapshot, parallelism);
         let mut readers = Vec::new();

@@ -1,0 +1,156 @@
+//! Where the code of an operator runs: on a stack of its own, so that it can be left in the middle of a record, with a
+//! full chunk of results, and be gone on with when there is room for more.
+//!
+//! One call of a function may have millions of results. It is entered once per batch, not per record, and left when a
+//! chunk is full, when its time is up between two records, and when the batch is done.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use highwater_types::{Error, Result};
+
+use crate::graph::Collector;
+use crate::runtime::attempt::catch;
+use crate::runtime::pace::Pace;
+
+/// Size of a stack, as that of a thread of Rust. Only what is used takes memory.
+const STACK_BYTES: usize = 2 * 1024 * 1024;
+
+/// Why the code was left.
+pub(crate) enum Signal<O> {
+    /// Results, and about how many bytes of memory they take.
+    Chunk(Vec<O>, usize),
+    /// Its time is up.
+    Pause,
+    /// The command is carried out.
+    Done,
+    /// It failed, and is gone.
+    Failed(Error),
+}
+
+type Outside<O> = Yielder<(), Signal<O>>;
+
+/// The way out, for the collector in the hands of the user's function.
+pub(crate) struct Exit<O> {
+    outside: Cell<Option<NonNull<Outside<O>>>>,
+    /// Whether the code is running at this moment: only then it can be left.
+    is_inside: Cell<bool>,
+    pace: Arc<Pace>,
+}
+
+impl<O> Exit<O> {
+    fn new(pace: Arc<Pace>) -> Self {
+        Self { outside: Cell::new(None), is_inside: Cell::new(false), pace }
+    }
+
+    /// Whether the code should pause.
+    #[inline]
+    pub(crate) fn is_time_up(&self) -> bool {
+        self.pace.is_over()
+    }
+
+    /// Leaves, and returns when the code is gone on with. False if there is no way out, because the fiber is being
+    /// dropped, or its collector was carried off.
+    pub(crate) fn leave(&self, signal: Signal<O>) -> bool {
+        let Some(outside) = self.outside.get().filter(|_| self.is_inside.get()) else { return false };
+        // SAFETY: the yielder lies at the bottom of the coroutine's stack from before `outside` is set until after it
+        // is taken back, and `is_inside` is set only between a resumption and its return, on the one thread that an
+        // `Exit` can be on: what calls here runs within the coroutine that the yielder belongs to.
+        unsafe { outside.as_ref() }.suspend(signal);
+        self.is_inside.get()
+    }
+}
+
+/// The code of one operator, which carries out commands `C` with results `O`.
+pub(super) struct Fiber<C, O: 'static> {
+    /// None once it has failed or was closed.
+    coroutine: Option<Coroutine<(), Signal<O>, Error>>,
+    inbox: Rc<Cell<Option<C>>>,
+    exit: Rc<Exit<O>>,
+    /// Whether it has a command that is not carried out.
+    is_busy: bool,
+}
+
+impl<C: 'static, O: 'static> Fiber<C, O> {
+    /// Code to be run later. After an error or a panic it is dropped.
+    pub(super) fn new(pace: Arc<Pace>, code: impl FnMut(C, &mut Collector<O>) -> Result<()> + 'static) -> Result<Self> {
+        let stack = DefaultStack::new(STACK_BYTES)
+            .map_err(|error| Error::storage("there is no memory for the stack of an operator").because(error))?;
+        let (inbox, exit) = (Rc::new(Cell::new(None)), Rc::new(Exit::new(pace)));
+        let (commands, way_out) = (Rc::clone(&inbox), Rc::clone(&exit));
+        let coroutine = Coroutine::with_stack(stack, move |outside: &Outside<O>, ()| {
+            way_out.outside.set(Some(NonNull::from(outside)));
+            let outcome = catch(|| carry_out(&commands, &way_out, code));
+            way_out.outside.set(None);
+            match outcome {
+                Ok(never) => match never {},
+                Err(error) => error,
+            }
+        });
+        Ok(Self { coroutine: Some(coroutine), inbox, exit, is_busy: false })
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    /// Gives it a command, to be carried out by [`resume`](Self::resume).
+    pub(super) fn begin(&mut self, command: C) {
+        self.inbox.set(Some(command));
+        self.is_busy = true;
+    }
+
+    /// Goes on until there is something to be told.
+    pub(super) fn resume(&mut self) -> Signal<O> {
+        let Some(coroutine) = &mut self.coroutine else { return Signal::Done };
+        self.exit.is_inside.set(true);
+        let result = coroutine.resume(());
+        self.exit.is_inside.set(false);
+        match result {
+            CoroutineResult::Yield(signal) => {
+                self.is_busy = !matches!(signal, Signal::Done);
+                signal
+            }
+            CoroutineResult::Return(error) => {
+                self.close();
+                Signal::Failed(error)
+            }
+        }
+    }
+
+    /// Drops the code, and with it whatever lies on its stack: a function that is in the middle of a record is unwound.
+    pub(super) fn close(&mut self) {
+        (self.coroutine, self.is_busy) = (None, false);
+        self.inbox.set(None);
+    }
+}
+
+/// The bottom of the stack.
+fn carry_out<C, O>(
+    inbox: &Cell<Option<C>>,
+    exit: &Rc<Exit<O>>,
+    mut code: impl FnMut(C, &mut Collector<O>) -> Result<()>,
+) -> Result<Infallible> {
+    let mut out = Collector::with_exit(exit);
+    loop {
+        if let Some(command) = inbox.take() {
+            code(command, &mut out)?;
+        }
+        // A function may have taken the collector and left another.
+        out.restore(exit);
+        out.flush();
+        if !exit.leave(Signal::Done) {
+            return Err(cancelled());
+        }
+    }
+}
+
+/// The error with which code ends that is dropped in the middle. Nobody sees it.
+pub(crate) fn cancelled() -> Error {
+    Error::cancelled("the attempt is over")
+}
