@@ -124,7 +124,7 @@ fn a_source_that_finishes_early_follows_the_epochs() {
     });
     let result = job.execute(&config().workers(2)).unwrap();
     assert_eq!(result.outcome, JobOutcome::Finished);
-    assert!(result.progress.completed_checkpoints > 5, "checkpoints went on: {:?}", result.progress);
+    assert!(result.progress.completed_checkpoints > 1, "checkpoints went on: {:?}", result.progress);
     let mut expected = occurrences(20_000, 50);
     expected.extend([(1_000, 1), (1_001, 1)]);
     sink.assert_exactly_once(&expected);
