@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
-use highwater_checkpoint::CheckpointStorage;
+use highwater_checkpoint::{CheckpointStorage, StoragePath};
 use highwater_state::ByteStoreFactory;
 use highwater_types::Result;
 
@@ -100,6 +100,11 @@ pub trait StateBackend: Debug + Display + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Default directory of savepoints, if the backend has one: it comes before the configured one.
+    fn savepoint_directory(&self) -> Option<&StoragePath> {
+        None
+    }
+
     /// Whether the store takes its memory from a share that the runtime manages. Default no.
     fn use_managed_memory(&self) -> bool {
         false
@@ -147,6 +152,10 @@ impl<B: StateBackend + ?Sized> StateBackend for Arc<B> {
 
     fn checkpoint_storage(&self) -> Result<Option<Arc<dyn CheckpointStorage>>> {
         (**self).checkpoint_storage()
+    }
+
+    fn savepoint_directory(&self) -> Option<&StoragePath> {
+        (**self).savepoint_directory()
     }
 
     fn use_managed_memory(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use highwater_checkpoint::CheckpointStorage;
+use highwater_checkpoint::{CheckpointStorage, StoragePath};
 use highwater_types::Result;
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,10 @@ impl<B: StateBackend> StateBackend for CustomStateBackend<B> {
 
     fn checkpoint_storage(&self) -> Result<Option<Arc<dyn CheckpointStorage>>> {
         self.backend.checkpoint_storage()
+    }
+
+    fn savepoint_directory(&self) -> Option<&StoragePath> {
+        self.backend.savepoint_directory()
     }
 
     fn use_managed_memory(&self) -> bool {

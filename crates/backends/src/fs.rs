@@ -269,6 +269,10 @@ impl StateBackend for FsStateBackend {
             .with_create_subdir(self.create_subdir.unwrap_or(true));
         Ok(Some(Arc::new(storage)))
     }
+
+    fn savepoint_directory(&self) -> Option<&StoragePath> {
+        self.savepoint_path()
+    }
 }
 
 /// A size that this machine can address.

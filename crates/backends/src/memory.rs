@@ -196,6 +196,10 @@ impl StateBackend for MemoryStateBackend {
         }
         Ok(Some(Arc::new(storage)))
     }
+
+    fn savepoint_directory(&self) -> Option<&StoragePath> {
+        self.savepoint_path()
+    }
 }
 
 impl fmt::Display for MemoryStateBackend {

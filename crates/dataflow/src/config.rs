@@ -157,12 +157,12 @@ impl ExecutionConfig {
     /// Default: they are kept, however it ends. A snapshot of the user is kept always, and so is every checkpoint when
     /// the process is killed, or the job could not even begin to run.
     ///
-    /// | policy | finished | stopped | cancelled | failed |
-    /// |---|---|---|---|---|
-    /// | none set | kept | kept | kept | kept |
-    /// | `RETAIN_ON_CANCELLATION` | deleted | kept | kept | kept |
-    /// | `DELETE_ON_CANCELLATION` | deleted | kept | deleted | kept |
-    /// | `NO_EXTERNALIZED_CHECKPOINTS` | deleted | deleted | deleted | deleted |
+    /// | policy | finished | stopped | stopped with a savepoint | cancelled | failed |
+    /// |---|---|---|---|---|---|
+    /// | none set | kept | kept | kept | kept | kept |
+    /// | `RETAIN_ON_CANCELLATION` | deleted | kept | deleted | kept | kept |
+    /// | `DELETE_ON_CANCELLATION` | deleted | kept | deleted | deleted | kept |
+    /// | `NO_EXTERNALIZED_CHECKPOINTS` | deleted | deleted | deleted | deleted | deleted |
     ///
     /// A finished job is known as finished also without its checkpoints.
     pub fn checkpoint_retention(mut self, policy: ExternalizedRetention) -> Self {

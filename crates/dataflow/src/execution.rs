@@ -20,12 +20,13 @@ use crate::runtime::attempt::{Attempt, catch, lock};
 use crate::runtime::bridge::Outgoing;
 use crate::runtime::control::{Hub, Link, Port, Waker, Workers, connect};
 use crate::runtime::driver::{Driver, DriverThread, SharedCoordinator};
-use crate::runtime::io::{IoThread, SharedStore};
+use crate::runtime::io::{Files, IoThread, SharedStore};
 use crate::runtime::message::{Ending, Opening, Restore};
 use crate::runtime::pace::{Pace, Watchdog};
 use crate::runtime::pool::{OpenStreams, SnapshotPool};
+use crate::runtime::requests::Requests;
 use crate::runtime::worker::{Elsewhere, WorkerSetup, run};
-use crate::start::{self, Lineage, Snapshot};
+use crate::start::{self, Lineage, SharedLineage, Snapshot};
 use crate::{ExecutionConfig, Job, JobHandle, JobOutcome};
 
 /// Threads that write snapshots.
@@ -51,7 +52,7 @@ struct Coordination {
     access: Arc<dyn CheckpointStorageAccess>,
     store: SharedStore,
     finished: FinishedMarker,
-    lineage: Lineage,
+    lineage: SharedLineage,
     /// The snapshot to begin with, unless the job has taken a checkpoint since.
     initial: Option<Snapshot>,
     /// Least id of a checkpoint that belongs to this execution.
@@ -135,7 +136,7 @@ impl Execution {
     fn choose_start(&mut self) -> Result<bool> {
         let Some(coordination) = &mut self.coordination else { return Ok(true) };
         let Coordination { store, finished, lineage, .. } = coordination;
-        let beginning = start::begin(&self.resolved, &mut lock(store), finished, lineage)?;
+        let beginning = start::begin(&self.resolved, &mut lock(store), finished, &mut lock(lineage))?;
         lock(store).remove_orphans();
         if !beginning.has_finished {
             finished.remove()?;
@@ -150,14 +151,17 @@ impl Execution {
     fn release_checkpoints(&self, result: &Result<Ending>) {
         let Some(coordination) = &self.coordination else { return };
         let end = match result {
+            Ok(Ending::Stopped) if coordination.savepoint().is_some() => End::StoppedWithSavepoint,
             Ok(ending) => End::of(*ending),
             Err(_) if self.handle.is_cancelled() => End::Cancelled,
             Err(failure) if self.has_run && failure.kind() != ErrorKind::Corrupt => End::Failed,
             Err(_) => return,
         };
         let is_kept = keeps(self.resolved.settings.checkpointing.retention, end);
-        if let (End::Finished, Some(checkpoint)) = (end, coordination.newest())
-            && let Err(error) = coordination.finished.write(Finished { checkpoint, is_here: is_kept })
+        let savepoint = coordination.savepoint();
+        let is_here = is_kept && savepoint.is_none();
+        if let (End::Finished, Some(checkpoint)) = (end, savepoint.map(|(id, _)| id).or(coordination.newest()))
+            && let Err(error) = coordination.finished.write(Finished { checkpoint, is_here })
         {
             tracing::warn!(%error, "the job has finished, but that could not be recorded: a new start runs it once more");
             return;
@@ -303,13 +307,16 @@ impl Execution {
 
     fn streams(&self) -> OpenStreams {
         let (storage, job) = (Arc::clone(&self.resolved.storage), self.job.id());
-        Arc::new(move |checkpoint, cancel| -> Result<Arc<dyn CheckpointStreamFactory>> {
-            storage.streams(job, checkpoint, cancel.clone())
+        Arc::new(move |checkpoint, savepoint, cancel| -> Result<Arc<dyn CheckpointStreamFactory>> {
+            match savepoint {
+                Some(directory) => storage.savepoint_streams(directory, cancel.clone()),
+                None => storage.streams(job, checkpoint, cancel.clone()),
+            }
         })
     }
 
     fn driver(&self, coordination: &Coordination, attempt: &Arc<Attempt>, hub: Hub) -> Result<Driver> {
-        let snapshot = coordination.snapshot()?;
+        let snapshot = coordination.snapshot(&self.resolved)?;
         if let Some(snapshot) = &snapshot {
             let metadata = CheckpointMetadata::read(&snapshot.restore.metadata)?;
             check_snapshot(&metadata, &self.plan, self.resolved.settings.recovery.ignore_unclaimed_state)
@@ -317,8 +324,17 @@ impl Execution {
         }
         let (restore, from) = snapshot.map(|snapshot| (snapshot.restore, snapshot.from)).unzip();
         self.handle.update(|progress| progress.restored_from = from);
-        let io =
-            IoThread::start(Arc::clone(&coordination.access), Arc::clone(&coordination.store), Arc::clone(attempt))?;
+        let files = Files {
+            job: self.job.id(),
+            storage: Arc::clone(&self.resolved.storage),
+            access: Arc::clone(&coordination.access),
+            store: Arc::clone(&coordination.store),
+            lineage: Arc::clone(&coordination.lineage),
+        };
+        let io = IoThread::start(files, Arc::clone(attempt))?;
+        let default_target = self.resolved.backend.savepoint_directory().cloned();
+        let default_target =
+            default_target.or_else(|| self.resolved.settings.checkpointing.savepoint_directory.clone());
         let opening = Opening {
             attempt: attempt.number,
             attempt_id: attempt_id(attempt.number),
@@ -332,7 +348,7 @@ impl Execution {
             self.resolved.parallelism,
             opening,
             (hub, io),
-            self.handle.clone(),
+            (self.handle.clone(), Requests::new(default_target)),
         ))
     }
 }
@@ -346,7 +362,7 @@ impl Coordination {
         Ok(Self {
             coordinator: Arc::new(Mutex::new(coordinator)),
             finished: FinishedMarker::new(access.directory()),
-            lineage: Lineage::read(access.directory())?,
+            lineage: Arc::new(Mutex::new(Lineage::read(access.directory())?)),
             access,
             store: Arc::new(Mutex::new(store)),
             initial: None,
@@ -354,13 +370,24 @@ impl Coordination {
         })
     }
 
+    /// The savepoint with which the job was stopped, and its id.
+    fn savepoint(&self) -> Option<(u64, String)> {
+        let newest = self.newest();
+        lock(&self.lineage).savepoint(newest).map(|(id, pointer)| (id, pointer.to_owned()))
+    }
+
     /// The newest checkpoint that is complete.
     fn newest(&self) -> Option<u64> {
         lock(&self.store).latest().map(|latest| latest.id())
     }
 
-    /// The newest checkpoint of this execution, else the snapshot it began with.
-    fn snapshot(&self) -> Result<Option<Snapshot>> {
+    /// The newest checkpoint of this execution, or the savepoint after which it failed to stop, else the snapshot it began
+    /// with.
+    fn snapshot(&self, resolved: &Resolved) -> Result<Option<Snapshot>> {
+        if let Some((_, pointer)) = self.savepoint() {
+            // The sinks may have committed what it covers.
+            return start::savepoint(&*resolved.storage, &pointer).map(Some);
+        }
         let store = lock(&self.store);
         match store.latest().filter(|latest| latest.id() >= self.first_checkpoint) {
             Some(latest) => Ok(Some(Snapshot {

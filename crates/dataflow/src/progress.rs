@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use highwater_types::{Error, Result};
 
+use crate::pending::{Pending, pending};
 use crate::runtime::attempt::{Attempt, lock};
+use crate::runtime::requests::{Request, Waiting};
 
 /// A count that one thread raises and others read. On a cache line of its own.
 #[derive(Clone, Debug, Default)]
@@ -188,6 +190,49 @@ impl JobHandle {
     /// Asks the job to take a last checkpoint, commit it and end. It can be resumed from there.
     pub fn stop(&self) {
         self.request(|state| &mut state.is_stopped, Attempt::stop);
+    }
+
+    /// Asks for a checkpoint beside the periodic ones (Flink's `triggerCheckpoint`). Requests that wait together get one.
+    pub fn trigger_checkpoint(&self) -> Pending<CheckpointStatistics> {
+        self.ask(Request::Checkpoint)
+    }
+
+    /// Asks for a savepoint: all state in Flink's canonical format, which every backend reads, in a directory
+    /// `savepoint-<6 digits of the job id>-<12 random digits>` of its own below `target`, which can be moved. `target` is
+    /// a URI or a local path; none: the backend's default directory, else `execution.checkpointing.savepoint-dir`.
+    ///
+    /// The savepoint is the user's: the job never deletes it, does not count it among its checkpoints, and resumes from
+    /// it only if it is pointed to. Nothing is committed with it. The job goes on, whether it succeeds or fails.
+    pub fn trigger_savepoint(&self, target: Option<&str>) -> Pending<CheckpointStatistics> {
+        let target = target.map(str::to_owned);
+        self.ask(|waiting| Request::Savepoint { target, waiting })
+    }
+
+    /// Asks for a [savepoint](Self::trigger_savepoint) behind which the sources stay silent, and ends the job when the
+    /// sinks have committed what it covers; that is when the answer comes. If the savepoint fails, the job goes on.
+    ///
+    /// A later start of the job resumes from this savepoint. With `drain` (Flink's `TERMINATE`) the job counts as
+    /// finished instead, as if its input had ended here: later starts do nothing, unless they point to the savepoint.
+    pub fn stop_with_savepoint(&self, target: Option<&str>, drain: bool) -> Pending<CheckpointStatistics> {
+        let target = target.map(str::to_owned);
+        self.ask(|waiting| Request::StopWithSavepoint { target, is_drained: drain, waiting })
+    }
+
+    fn ask(&self, request: impl FnOnce(Waiting) -> Request) -> Pending<CheckpointStatistics> {
+        let (promise, answer) = pending();
+        let (attempt, status) = {
+            let state = lock(&self.shared.state);
+            (state.attempt.clone(), state.progress.status)
+        };
+        match (attempt, status) {
+            (Some(attempt), JobStatus::Running | JobStatus::Finishing) => attempt.request(request(promise)),
+            _ => promise.keep(Err(Error::storage(
+                "no checkpoint or savepoint can be taken now: not all of the job runs; ask the process that coordinates it \
+                 (index 0), while it runs",
+            )
+            .with("status", format_args!("{status:?}")))),
+        }
+        answer
     }
 
     /// Ends the job at once ([`JobOutcome::Cancelled`](crate::JobOutcome::Cancelled)): no checkpoint is taken, what is

@@ -11,6 +11,8 @@ pub(crate) enum End {
     Finished,
     /// It was stopped with a checkpoint, to be resumed from it.
     Stopped,
+    /// It was stopped with a savepoint, to be resumed from that.
+    StoppedWithSavepoint,
     /// It was ended at once.
     Cancelled,
     /// It failed, and was not restarted.
@@ -35,7 +37,7 @@ pub(crate) fn keeps(policy: Option<ExternalizedRetention>, end: End) -> bool {
     use ExternalizedRetention::{DeleteOnCancellation, NoExternalizedCheckpoints, RetainOnCancellation};
     match (policy, end) {
         (None, _) => true,
-        (Some(NoExternalizedCheckpoints), _) | (Some(_), End::Finished) => false,
+        (Some(NoExternalizedCheckpoints), _) | (Some(_), End::Finished | End::StoppedWithSavepoint) => false,
         (Some(DeleteOnCancellation | RetainOnCancellation), End::Stopped | End::Failed) => true,
         (Some(policy), End::Cancelled) => policy == RetainOnCancellation,
     }
@@ -48,12 +50,12 @@ mod tests {
     #[test]
     fn the_table_of_flink_and_everything_without_a_policy() {
         use ExternalizedRetention::{DeleteOnCancellation, NoExternalizedCheckpoints, RetainOnCancellation};
-        let ends = [End::Finished, End::Stopped, End::Cancelled, End::Failed];
+        let ends = [End::Finished, End::Stopped, End::StoppedWithSavepoint, End::Cancelled, End::Failed];
         for (policy, kept) in [
-            (None, [true; 4]),
-            (Some(RetainOnCancellation), [false, true, true, true]),
-            (Some(DeleteOnCancellation), [false, true, false, true]),
-            (Some(NoExternalizedCheckpoints), [false; 4]),
+            (None, [true; 5]),
+            (Some(RetainOnCancellation), [false, true, false, true, true]),
+            (Some(DeleteOnCancellation), [false, true, false, false, true]),
+            (Some(NoExternalizedCheckpoints), [false; 5]),
         ] {
             assert_eq!(ends.map(|end| keeps(policy, end)), kept, "{policy:?}");
         }

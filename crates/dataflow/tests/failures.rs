@@ -127,6 +127,14 @@ impl<S: CheckpointStorage> CheckpointStorage for Unreliable<S> {
         Ok(Arc::new(UnreliableStreams { streams, failures, is_spared: id <= self.spared }))
     }
 
+    fn savepoint_streams(
+        &self,
+        directory: &StoragePath,
+        cancel: CancelToken,
+    ) -> Result<Arc<dyn CheckpointStreamFactory>> {
+        self.storage.savepoint_streams(directory, cancel)
+    }
+
     fn begin_savepoint(&self, job: JobId, id: u64, target: &StoragePath) -> Result<Box<dyn CheckpointLocation>> {
         self.storage.begin_savepoint(job, id, target)
     }

@@ -95,9 +95,9 @@ pub use highwater_backends::{
 };
 pub use highwater_dataflow::{
     CheckpointStatistics, Cluster, CollectionSource, Collector, DataStream, Durability, ExecutionConfig, FileSink,
-    FileSource, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream, OpenContext, Progress,
-    Record, RestoredFrom, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader, SourceStatus, StartFrom,
-    StreamEnvironment,
+    FileSource, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream, OpenContext, Pending,
+    Progress, Record, RestoredFrom, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader, SourceStatus,
+    StartFrom, StreamEnvironment,
 };
 #[cfg(feature = "rocksdb")]
 pub use highwater_rocksdb::PredefinedOptions;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use highwater_checkpoint::CheckpointStorage;
+use highwater_checkpoint::{CheckpointStorage, StoragePath};
 use highwater_rocksdb::{PredefinedOptions, RocksDbOptionsFactory, RocksDbSettings, RocksDbStoreFactory};
 use highwater_state::{ByteStore, ByteStoreContext, ByteStoreFactory};
 use highwater_types::{Error, ErrorKind, Result};
@@ -454,6 +454,10 @@ impl StateBackend for RocksDbStateBackend {
             Some(backend) => backend.checkpoint_storage(),
             None => Ok(None),
         }
+    }
+
+    fn savepoint_directory(&self) -> Option<&StoragePath> {
+        self.checkpoint_backend().and_then(StateBackend::savepoint_directory)
     }
 
     fn use_managed_memory(&self) -> bool {

@@ -1,11 +1,11 @@
 //! When checkpoints are taken and how many are kept.
 
-use highwater_checkpoint::CoordinatorSettings;
+use highwater_checkpoint::{CoordinatorSettings, StoragePath};
 use highwater_types::{Error, Result};
 
 use super::Ranged;
 use crate::config::{Configuration, config_enum};
-use crate::options;
+use crate::{directory, options};
 
 config_enum! {
     /// Guarantee of checkpoints (Flink's `CheckpointingMode`).
@@ -40,6 +40,8 @@ pub struct CheckpointSettings {
     pub retained: u32,
     /// What happens to the checkpoints when the job ends; none: they are kept, however it ends.
     pub retention: Option<ExternalizedRetention>,
+    /// Default directory of savepoints; none: each savepoint needs a target.
+    pub savepoint_directory: Option<StoragePath>,
     /// Whether key groups are compressed with snappy; default no.
     pub compression: bool,
 }
@@ -61,6 +63,7 @@ impl CheckpointSettings {
             },
             retained: count(&options::MAX_RETAINED_CHECKPOINTS, 1)?,
             retention: configuration.get(&options::EXTERNALIZED_CHECKPOINT_RETENTION)?,
+            savepoint_directory: directory::merge(None, configuration, &options::SAVEPOINT_DIRECTORY)?,
             compression: configuration.get(&options::SNAPSHOT_COMPRESSION)?,
         })
     }

@@ -15,6 +15,9 @@
 //!   written or the attempt ends; what was acknowledged is discarded. Once the write has begun, only its outcome
 //!   decides: not the timeout, and not the end of the attempt.
 //! * More than the tolerable number of failures in a row fail the job.
+//! * Savepoints begin at once, beside any checkpoint, and neither subsume nor are subsumed; they do not count, as success
+//!   or failure. One that is to end the attempt keeps everything else from beginning until it is given up, and ends what
+//!   is under way when it completes.
 //! * What is acknowledged too late is discarded, once. What might repeat an acknowledgement of a complete checkpoint is
 //!   ignored.
 
@@ -274,11 +277,17 @@ impl<T: Clone> Coordinator<T> {
 
     fn metadata_written(&mut self, checkpoint: u64) {
         let Some(pending) = self.end_write(checkpoint) else { return };
-        self.last_completed = Some(checkpoint);
-        self.pause_end = self.now.saturating_add(self.settings.pause());
-        self.failures_in_a_row = 0;
         self.commands.push(Command::Complete { attempt: pending.attempt, checkpoint, kind: pending.kind });
-        for older in self.pending().take_while(|id| *id < checkpoint).collect::<Vec<_>>() {
+        if pending.kind == CheckpointKind::Savepoint {
+            return;
+        }
+        if !pending.kind.is_savepoint() {
+            self.last_completed = Some(checkpoint);
+            self.pause_end = self.now.saturating_add(self.settings.pause());
+            self.failures_in_a_row = 0;
+        }
+        let older = self.pending.range(..checkpoint).filter(|(_, pending)| !pending.kind.is_savepoint());
+        for older in older.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.abort(older, AbortReason::Subsumed { by: checkpoint });
         }
     }
@@ -305,10 +314,14 @@ impl<T: Clone> Coordinator<T> {
             let payloads = pending.acknowledgements.into_values().collect();
             self.discard(checkpoint, payloads, DiscardExtent::Checkpoint);
         }
-        if pending.kind == CheckpointKind::Final {
-            self.retry_final();
+        match pending.kind {
+            CheckpointKind::Final => self.retry_final(),
+            CheckpointKind::FinalSavepoint => self.go_on(),
+            _ => {}
         }
-        self.count_failure(checkpoint, &reason);
+        if !pending.kind.is_savepoint() {
+            self.count_failure(checkpoint, &reason);
+        }
     }
 
     fn discard(&mut self, checkpoint: u64, payloads: Vec<T>, extent: DiscardExtent) {
@@ -319,6 +332,13 @@ impl<T: Clone> Coordinator<T> {
         let from = self.now.saturating_add(self.settings.retry_pause());
         if let Some(attempt) = &mut self.attempt {
             attempt.requests.last = FinalRequest::Waiting(from);
+        }
+    }
+
+    /// The attempt does not end: others may begin again.
+    fn go_on(&mut self) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.requests.go_on(self.now);
         }
     }
 
@@ -348,12 +368,15 @@ impl<T: Clone> Coordinator<T> {
         }
     }
 
-    /// Writes the newest checkpoint that is acknowledged by all; it makes the older ones superfluous.
+    /// Writes what is acknowledged by all: savepoints in their order, then the newest checkpoint, which makes the older
+    /// ones superfluous.
     fn write_next(&mut self) {
         if self.writing.is_some() {
             return;
         }
-        if let Some((&checkpoint, pending)) = self.pending.iter().rfind(|(_, p)| p.is_acknowledged()) {
+        let acknowledged = || self.pending.iter().filter(|(_, pending)| pending.is_acknowledged());
+        let savepoint = acknowledged().find(|(_, pending)| pending.kind.is_savepoint());
+        if let Some((&checkpoint, pending)) = savepoint.or_else(|| acknowledged().next_back()) {
             self.writing = Some(checkpoint);
             let acknowledgements = pending.acknowledgements.clone();
             self.commands.push(Command::WriteMetadata { checkpoint, acknowledgements });
@@ -372,10 +395,10 @@ impl<T: Clone> Coordinator<T> {
         if attempt.schedule.as_mut().is_some_and(|schedule| schedule.take_due(self.now)) {
             attempt.requests.periodic = true;
         }
-        if self.pending.len() >= self.settings.max_concurrent {
+        let kind = attempt.requests.first(self.now)?;
+        if !kind.is_savepoint() && self.pending.len() >= self.settings.max_concurrent {
             return None;
         }
-        let kind = attempt.requests.first(self.now)?;
         if kind == CheckpointKind::Periodic && self.now < self.pause_end {
             // Too early: the clock starts anew at the end of the pause.
             if let Some(schedule) = &mut attempt.schedule {

@@ -13,6 +13,26 @@ pub enum CheckpointKind {
     /// The last one of an attempt, at the end of bounded input or when the job is stopped: waits for a free place only,
     /// lets no other checkpoint begin, and is tried again until it completes or the job fails.
     Final,
+    /// A savepoint, on request: waits for nothing, is never given up for a newer checkpoint, and is none itself: its
+    /// completion or failure means nothing for checkpoints, and nobody restores it by himself. Each request gets its own.
+    Savepoint,
+    /// A savepoint with which the attempt ends: waits for nothing, and nothing begins after it unless it is given up.
+    /// Then the attempt goes on.
+    FinalSavepoint,
+}
+
+impl CheckpointKind {
+    /// Whether it is a savepoint, which is the user's.
+    #[must_use]
+    pub fn is_savepoint(self) -> bool {
+        matches!(self, Self::Savepoint | Self::FinalSavepoint)
+    }
+
+    /// Whether the attempt ends with it.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Final | Self::FinalSavepoint)
+    }
 }
 
 /// Something that happened.
@@ -20,7 +40,8 @@ pub enum CheckpointKind {
 pub enum Event<T> {
     /// Nothing but time passed.
     Tick,
-    /// A checkpoint is wanted beside the periodic ones. Requests of one kind that wait together get one checkpoint.
+    /// A checkpoint is wanted beside the periodic ones. Requests of one kind that wait together get one checkpoint, but
+    /// for savepoints.
     Trigger {
         /// Which kind; a [`Periodic`](CheckpointKind::Periodic) request behaves as if its time had come.
         kind: CheckpointKind,

@@ -50,7 +50,11 @@ impl Schedule {
 pub(super) struct Requests {
     pub(super) periodic: bool,
     pub(super) manual: bool,
+    pub(super) savepoints: u32,
+    pub(super) final_savepoints: u32,
     pub(super) last: FinalRequest,
+    /// A final checkpoint is wanted if the one under way is a savepoint that fails.
+    is_final_wanted: bool,
 }
 
 /// Where the final checkpoint stands.
@@ -69,14 +73,26 @@ impl Requests {
         match kind {
             CheckpointKind::Periodic => self.periodic = true,
             CheckpointKind::Manual => self.manual = true,
-            CheckpointKind::Final if self.last == FinalRequest::Begun => {}
+            CheckpointKind::Savepoint => self.savepoints = self.savepoints.saturating_add(1),
+            CheckpointKind::FinalSavepoint => self.final_savepoints = self.final_savepoints.saturating_add(1),
+            CheckpointKind::Final if self.last == FinalRequest::Begun => self.is_final_wanted = true,
             CheckpointKind::Final => self.last = FinalRequest::Waiting(now),
         }
+    }
+
+    /// The final savepoint was given up.
+    pub(super) fn go_on(&mut self, now: Duration) {
+        self.last = match std::mem::take(&mut self.is_final_wanted) {
+            true => FinalRequest::Waiting(now),
+            false => FinalRequest::No,
+        };
     }
 
     /// What is to begin first, as far as it is not held back by the minimum pause.
     pub(super) fn first(&self, now: Duration) -> Option<CheckpointKind> {
         match self.last {
+            FinalRequest::No | FinalRequest::Waiting(_) if self.savepoints > 0 => Some(CheckpointKind::Savepoint),
+            FinalRequest::No if self.final_savepoints > 0 => Some(CheckpointKind::FinalSavepoint),
             FinalRequest::Waiting(from) => (from <= now).then_some(CheckpointKind::Final),
             FinalRequest::Begun => None,
             FinalRequest::No if self.manual => Some(CheckpointKind::Manual),
@@ -88,6 +104,11 @@ impl Requests {
         match kind {
             CheckpointKind::Periodic => self.periodic = false,
             CheckpointKind::Manual => self.manual = false,
+            CheckpointKind::Savepoint => self.savepoints = self.savepoints.saturating_sub(1),
+            CheckpointKind::FinalSavepoint => {
+                self.final_savepoints = self.final_savepoints.saturating_sub(1);
+                self.last = FinalRequest::Begun;
+            }
             CheckpointKind::Final => {
                 // It stands for every request made before.
                 *self = Self { last: FinalRequest::Begun, ..Self::default() };

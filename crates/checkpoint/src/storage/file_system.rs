@@ -6,7 +6,7 @@ use highwater_types::Result;
 
 use super::location::{DirectoryAccess, StreamSettings};
 use super::resolve::resolve_with;
-use super::savepoint::begin_savepoint;
+use super::savepoint::{begin_savepoint, savepoint_streams};
 use super::{CheckpointLocation, CheckpointStorage, CheckpointStorageAccess, JobDirectory, ResolvedSnapshot};
 use crate::fs::{FileSystem, file_system_for};
 use crate::{
@@ -116,6 +116,14 @@ impl CheckpointStorage for FileSystemCheckpointStorage {
         target: &StoragePath,
     ) -> Result<Box<dyn CheckpointLocation>> {
         begin_savepoint(self.fs.as_ref(), self.settings(), job, checkpoint_id, target)
+    }
+
+    fn savepoint_streams(
+        &self,
+        directory: &StoragePath,
+        cancel: CancelToken,
+    ) -> Result<Arc<dyn CheckpointStreamFactory>> {
+        savepoint_streams(self.fs.as_ref(), self.settings(), directory, cancel)
     }
 
     fn resolve(&self, pointer: &str) -> Result<ResolvedSnapshot> {

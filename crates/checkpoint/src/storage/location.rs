@@ -90,6 +90,10 @@ impl CheckpointLocation for DirectoryLocation {
         self.checkpoint_id
     }
 
+    fn directory(&self) -> Option<&StoragePath> {
+        Some(&self.directory)
+    }
+
     fn streams(&self) -> Arc<dyn CheckpointStreamFactory> {
         Arc::clone(&self.streams)
     }
@@ -150,6 +154,10 @@ impl fmt::Debug for MemoryLocation {
 impl CheckpointLocation for MemoryLocation {
     fn checkpoint_id(&self) -> u64 {
         self.checkpoint_id
+    }
+
+    fn directory(&self) -> Option<&StoragePath> {
+        None
     }
 
     fn streams(&self) -> Arc<dyn CheckpointStreamFactory> {

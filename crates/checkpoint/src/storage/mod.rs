@@ -65,6 +65,14 @@ pub trait CheckpointStorage: Debug + Send + Sync {
         target: &StoragePath,
     ) -> Result<Box<dyn CheckpointLocation>>;
 
+    /// Streams of a savepoint in this [directory](CheckpointLocation::directory), for the subtasks that write it. Creates
+    /// nothing; takes no lock.
+    fn savepoint_streams(
+        &self,
+        directory: &StoragePath,
+        cancel: CancelToken,
+    ) -> Result<Arc<dyn CheckpointStreamFactory>>;
+
     /// Finds the snapshot behind a pointer: a directory that holds `_metadata`, or the metadata file itself, with or
     /// without a scheme.
     fn resolve(&self, pointer: &str) -> Result<ResolvedSnapshot>;
@@ -89,6 +97,9 @@ pub trait CheckpointStorageAccess: Debug + Send + Sync {
 pub trait CheckpointLocation: Debug + Send + Sync {
     /// Id of the checkpoint.
     fn checkpoint_id(&self) -> u64;
+
+    /// The directory that its metadata will lie in; none in memory.
+    fn directory(&self) -> Option<&StoragePath>;
 
     /// The streams into which subtasks write their state.
     fn streams(&self) -> Arc<dyn CheckpointStreamFactory>;

@@ -32,17 +32,26 @@ pub(super) fn begin_savepoint(
     create_dir_durable(fs.as_ref(), target)?;
     let directory = create_directory(fs.as_ref(), job, target)?;
     let cancel = CancelToken::new();
-    let streams: Arc<dyn CheckpointStreamFactory> = match settings {
-        StreamSettings::Files { threshold, write_buffer } => Arc::new(
-            FsStreamFactory::new(Arc::clone(&fs), directory.clone())
-                .with_threshold(threshold)
-                .with_write_buffer(write_buffer)
-                .with_cancel_token(cancel.clone()),
-        ),
-        StreamSettings::Memory { max_state_size } => Arc::new(MemoryStreamFactory::new(max_state_size, cancel.clone())),
-    };
+    let streams = savepoint_streams(Some(&fs), settings, &directory, cancel.clone())?;
     let other_directories = vec![target.clone()];
     Ok(Box::new(DirectoryLocation { checkpoint_id, fs, directory, other_directories, streams, cancel }))
+}
+
+/// The streams of a savepoint: all state lies in its own directory.
+pub(super) fn savepoint_streams(
+    fs: Option<&Arc<dyn FileSystem>>,
+    settings: StreamSettings,
+    directory: &StoragePath,
+    cancel: CancelToken,
+) -> Result<Arc<dyn CheckpointStreamFactory>> {
+    Ok(match settings {
+        StreamSettings::Files { threshold, write_buffer } => {
+            let fs = fs.map_or_else(|| file_system_for(directory), |fs| Ok(Arc::clone(fs)))?;
+            let streams = FsStreamFactory::new(fs, directory.clone());
+            Arc::new(streams.with_threshold(threshold).with_write_buffer(write_buffer).with_cancel_token(cancel))
+        }
+        StreamSettings::Memory { max_state_size } => Arc::new(MemoryStreamFactory::new(max_state_size, cancel)),
+    })
 }
 
 fn create_directory(fs: &dyn FileSystem, job: JobId, target: &StoragePath) -> Result<StoragePath> {

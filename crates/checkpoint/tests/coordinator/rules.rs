@@ -8,7 +8,7 @@ use highwater_checkpoint::{
 };
 use highwater_types::ErrorKind;
 
-use CheckpointKind::{Final, Manual};
+use CheckpointKind::{Final, FinalSavepoint, Manual, Savepoint};
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -452,4 +452,66 @@ fn requests_end_with_their_attempt() {
     job.handle(Event::AttemptEnded { attempt: 1 });
     job.start(2);
     assert_eq!(job.handle(Event::Tick), []);
+}
+
+#[test]
+fn a_savepoint_begins_beside_any_checkpoint_and_none_gives_way_to_the_other() {
+    let mut job = Job::new(CoordinatorSettings::default());
+    assert_eq!(job.trigger(Manual), [begin(1, Manual)]);
+    assert_eq!(job.trigger(Savepoint), [begin(2, Savepoint)], "beside the one checkpoint that may be under way");
+    assert_eq!(job.trigger(Savepoint), [begin(3, Savepoint)], "each request has its own");
+    assert_eq!(job.trigger(Manual), []);
+    job.acknowledge(3, 0, "a");
+    assert_eq!(job.acknowledge(3, 1, "b"), [write(3)]);
+    let done = Command::Complete { attempt: 1, checkpoint: 3, kind: Savepoint };
+    assert_eq!(job.written(3), [done], "1 and 2 go on");
+    assert_eq!(job.0.last_completed(), None, "it is no checkpoint");
+    job.acknowledge(1, 0, "a");
+    assert_eq!(job.acknowledge(1, 1, "b"), [write(1)]);
+    let commands = job.written(1);
+    assert_eq!(commands.first(), Some(&complete(1)), "2 is not subsumed: {commands:?}");
+}
+
+/// What happens to savepoints is no reason for or against anything that concerns checkpoints.
+#[test]
+fn a_savepoint_that_fails_does_not_count() {
+    let mut job = Job::new(CoordinatorSettings { max_concurrent: 10, ..CoordinatorSettings::default() });
+    for id in 1..4 {
+        job.trigger(Savepoint);
+        assert_eq!(job.decline(id, 0), [abort(id, declined(0)), discard(id, &[])]);
+    }
+    // Nor does one that succeeds make up for failures.
+    let mut job = Job::new(CoordinatorSettings { tolerable_failures: 1, ..CoordinatorSettings::default() });
+    job.trigger(Manual);
+    job.decline(1, 0);
+    job.trigger(Savepoint);
+    job.acknowledge(2, 0, "a");
+    job.acknowledge(2, 1, "b");
+    job.written(2);
+    job.trigger(Manual);
+    assert!(matches!(&job.decline(3, 0)[..], [.., Command::FailJob { .. }]));
+}
+
+#[test]
+fn an_attempt_that_ends_with_a_savepoint_goes_on_if_it_fails() {
+    let mut job = Job::lenient();
+    assert_eq!(job.trigger(FinalSavepoint), [begin(1, FinalSavepoint)]);
+    assert_eq!(job.trigger(Manual), [], "nothing begins after it");
+    assert_eq!(job.trigger(Savepoint), []);
+    let commands = job.decline(1, 1);
+    assert_eq!(commands, [abort(1, declined(1)), discard(1, &[]), begin(2, Savepoint), begin(3, Manual)]);
+
+    let mut job = Job::lenient();
+    job.trigger(FinalSavepoint);
+    assert_eq!(job.trigger(Final), [], "the input came to its end meanwhile");
+    assert_eq!(job.decline(1, 1), [abort(1, declined(1)), discard(1, &[]), begin(2, Final)]);
+    assert_eq!(job.trigger(FinalSavepoint), []);
+
+    let mut job = Job::lenient();
+    job.trigger(FinalSavepoint);
+    job.acknowledge(1, 0, "a");
+    assert_eq!(job.acknowledge(1, 1, "b"), [write(1)]);
+    assert_eq!(job.written(1), [Command::Complete { attempt: 1, checkpoint: 1, kind: FinalSavepoint }]);
+    assert_eq!(job.trigger(Manual), [], "it was the last");
+    assert_eq!(job.trigger(Final), []);
 }

@@ -24,6 +24,8 @@ fn random_schedules_keep_the_rules() {
         total.late_discards += outcome.late_discards;
         total.job_failures += outcome.job_failures;
         total.finals += outcome.finals;
+        total.savepoints += outcome.savepoints;
+        total.final_savepoints += outcome.final_savepoints;
         total.unclear_but_durable += outcome.unclear_but_durable;
     }
     // The schedules do reach what they are meant to reach.
@@ -32,7 +34,9 @@ fn random_schedules_keep_the_rules() {
     assert!(total.aborted > 3 * seeds, "{total:?}");
     assert!(total.late_discards > seeds / 2, "{total:?}");
     assert!(total.job_failures > seeds / 4, "{total:?}");
-    assert!(total.finals > seeds, "{total:?}");
+    assert!(total.finals > seeds / 2, "{total:?}");
+    assert!(total.savepoints > 2 * seeds, "{total:?}");
+    assert!(total.final_savepoints > seeds / 2, "{total:?}");
     assert!(total.unclear_but_durable > seeds / 20, "{total:?}");
 }
 

@@ -59,6 +59,8 @@ pub(crate) struct Outcome {
     pub(crate) late_discards: usize,
     pub(crate) job_failures: usize,
     pub(crate) finals: usize,
+    pub(crate) savepoints: usize,
+    pub(crate) final_savepoints: usize,
     pub(crate) unclear_but_durable: usize,
 }
 
@@ -80,6 +82,11 @@ pub(crate) struct World {
     /// The metadata write under way.
     write: Option<(u64, BTreeMap<u32, u64>)>,
     fates: BTreeMap<u64, Fate>,
+    kinds: BTreeMap<u64, CheckpointKind>,
+    /// Requests for savepoints that have not begun.
+    wanted: [usize; 2],
+    /// Durable savepoints: nothing is ever taken from them, and no attempt begins with one unless it was the end.
+    savepoints: BTreeMap<u64, BTreeMap<u32, u64>>,
     pieces: BTreeMap<u64, Piece>,
     next_piece: u64,
     /// Durable metadata: what survives the process.
@@ -116,6 +123,9 @@ impl World {
             messages: Vec::new(),
             write: None,
             fates: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            wanted: [0; 2],
+            savepoints: BTreeMap::new(),
             pieces: BTreeMap::new(),
             next_piece: 0,
             durable: BTreeMap::new(),
@@ -146,8 +156,10 @@ impl World {
             45..65 => self.pass_time(),
             65..80 => self.finish_write(),
             80..86 => self.feed(Event::Trigger { kind: CheckpointKind::Manual }),
-            86..88 => self.feed(Event::Trigger { kind: CheckpointKind::Final }),
-            88..90 => self.fail_subtask(),
+            86 => self.feed(Event::Trigger { kind: CheckpointKind::Final }),
+            87 => self.request_savepoint(CheckpointKind::FinalSavepoint),
+            88 => self.request_savepoint(CheckpointKind::Savepoint),
+            89 => self.fail_subtask(),
             90..94 if self.is_failing || self.final_complete => self.end_attempt(),
             94..98 => self.start_attempt(),
             98 if self.random.percent(30) => self.end_attempt(),
@@ -191,7 +203,7 @@ impl World {
         let roll = if self.has_faults { self.random.below(100) } else { 0 };
         match roll {
             0..75 => {
-                self.durable.insert(checkpoint, acknowledgements);
+                self.make_durable(checkpoint, acknowledgements);
                 self.feed(Event::MetadataWritten { checkpoint });
             }
             75..88 => {
@@ -199,11 +211,28 @@ impl World {
             }
             _ => {
                 if self.random.percent(50) {
-                    self.durable.insert(checkpoint, acknowledgements);
+                    self.make_durable(checkpoint, acknowledgements);
                     self.outcome.unclear_but_durable += 1;
                 }
                 self.feed(Event::MetadataFailed { checkpoint, reason: "sync failed".into(), unclear: true });
             }
+        }
+    }
+
+    fn request_savepoint(&mut self, kind: CheckpointKind) {
+        if self.runs {
+            self.wanted[usize::from(kind.is_final())] += 1;
+        }
+        self.feed(Event::Trigger { kind });
+    }
+
+    /// What is durable from now on. A savepoint is beside the checkpoints, and only the last one is restored.
+    fn make_durable(&mut self, checkpoint: u64, acknowledgements: BTreeMap<u32, u64>) {
+        if self.kinds[&checkpoint].is_savepoint() {
+            self.savepoints.insert(checkpoint, acknowledgements.clone());
+        }
+        if self.kinds[&checkpoint] != CheckpointKind::Savepoint {
+            self.durable.insert(checkpoint, acknowledgements);
         }
     }
 
@@ -235,6 +264,7 @@ impl World {
         self.committed = restored;
         self.subtasks = 1 + self.random.below(4) as u32;
         (self.runs, self.is_failing, self.final_complete) = (true, false, false);
+        self.wanted = [0; 2];
         let start = AttemptStart {
             attempt: self.attempt,
             subtasks: self.subtasks,
@@ -251,11 +281,12 @@ impl World {
         if let Some((checkpoint, acknowledgements)) = self.write.take()
             && self.random.percent(50)
         {
-            self.durable.insert(checkpoint, acknowledgements);
+            self.make_durable(checkpoint, acknowledgements);
         }
         self.messages.clear();
         self.fates.clear();
-        let kept: BTreeSet<u64> = self.durable.values().flat_map(|pieces| pieces.values().copied()).collect();
+        let durable = self.durable.values().chain(self.savepoints.values());
+        let kept: BTreeSet<u64> = durable.flat_map(|pieces| pieces.values().copied()).collect();
         // The rest is what the clean-up at the next start removes.
         self.pieces.retain(|piece, _| kept.contains(piece));
         self.coordinator = Coordinator::new(self.settings.clone()).unwrap();
@@ -278,10 +309,22 @@ impl World {
         self.feed(Event::Trigger { kind: CheckpointKind::Manual });
         self.drain();
         assert!(self.outcome.completed > before, "without faults a checkpoint completes");
-        let finals = self.outcome.finals;
-        self.feed(Event::Trigger { kind: CheckpointKind::Final });
+        let savepoints = self.outcome.savepoints;
+        self.request_savepoint(CheckpointKind::Savepoint);
+        self.request_savepoint(CheckpointKind::Savepoint);
         self.drain();
-        assert!(self.outcome.finals > finals, "without faults the final checkpoint completes");
+        assert_eq!(self.outcome.savepoints, savepoints + 2, "each request has its own savepoint");
+        let (finals, kind) = match self.random.percent(50) {
+            true => (self.outcome.final_savepoints, CheckpointKind::FinalSavepoint),
+            false => (self.outcome.finals, CheckpointKind::Final),
+        };
+        match kind.is_savepoint() {
+            true => self.request_savepoint(kind),
+            false => self.feed(Event::Trigger { kind }),
+        }
+        self.drain();
+        let completed = if kind.is_savepoint() { self.outcome.final_savepoints } else { self.outcome.finals };
+        assert!(completed > finals, "without faults the final checkpoint completes");
         assert_eq!(self.coordinator.next_wakeup(), None);
         assert!(self.fates.values().all(|fate| *fate != Fate::UnderWay));
     }
@@ -319,7 +362,10 @@ impl World {
         self.outcome.job_failures += failures;
         let under_way = self.fates.iter().filter(|(_, fate)| **fate == Fate::UnderWay).map(|(id, _)| *id);
         assert_eq!(self.coordinator.pending().collect::<Vec<_>>(), under_way.collect::<Vec<_>>());
-        assert!(self.coordinator.pending().len() <= self.settings.max_concurrent);
+        let checkpoints = self.coordinator.pending().filter(|id| !self.kinds[id].is_savepoint()).count();
+        assert!(checkpoints <= self.settings.max_concurrent);
+        let is_leaving = self.coordinator.pending().any(|id| self.kinds[&id].is_final()) || self.final_complete;
+        assert!(self.wanted[0] == 0 || !self.runs || self.is_failing || is_leaving, "a savepoint waits for nothing");
         assert!(self.coordinator.next_wakeup().is_none_or(|wakeup| wakeup > self.now), "it would spin");
     }
 
@@ -327,6 +373,16 @@ impl World {
         assert!(self.runs && !self.is_failing && !self.final_complete, "nobody to take {checkpoint}");
         assert_eq!(attempt, self.attempt);
         assert!(checkpoint > self.greatest_id, "id {checkpoint} was there before");
+        let finals = self
+            .coordinator
+            .pending()
+            .filter(|id| *id != checkpoint && self.begun_as(*id).is_some_and(|kind| kind.is_final()));
+        assert_eq!(finals.count(), 0, "{checkpoint} begins after what is to be the last");
+        if kind.is_savepoint() {
+            let wanted = &mut self.wanted[usize::from(kind.is_final())];
+            *wanted = wanted.checked_sub(1).expect("nobody asked for a savepoint");
+        }
+        self.kinds.insert(checkpoint, kind);
         self.greatest_id = checkpoint;
         self.fates.insert(checkpoint, Fate::UnderWay);
         if self.has_faults && kind != CheckpointKind::Final && self.random.percent(4) {
@@ -343,6 +399,10 @@ impl World {
                 _ => {}
             }
         }
+    }
+
+    fn begun_as(&self, checkpoint: u64) -> Option<CheckpointKind> {
+        self.kinds.get(&checkpoint).copied()
     }
 
     fn acknowledge(&mut self, attempt: u64, checkpoint: u64, subtask: u32) {
@@ -367,10 +427,25 @@ impl World {
     }
 
     fn complete(&mut self, attempt: u64, checkpoint: u64, kind: CheckpointKind) {
-        assert!(self.durable.contains_key(&checkpoint), "{checkpoint} is not durable");
         assert_eq!(attempt, self.attempt);
+        assert_eq!(kind, self.kinds[&checkpoint]);
         self.end(checkpoint, Fate::Complete);
-        let newest = self.fates.iter().rfind(|(_, fate)| **fate == Fate::Complete);
+        if kind == CheckpointKind::Savepoint {
+            assert!(self.savepoints.contains_key(&checkpoint), "{checkpoint} is not durable");
+            self.outcome.savepoints += 1;
+            return;
+        }
+        assert!(self.durable.contains_key(&checkpoint), "{checkpoint} is not durable");
+        if kind == CheckpointKind::FinalSavepoint {
+            self.final_complete = true;
+            self.outcome.final_savepoints += 1;
+            if self.runs {
+                self.committed = self.committed.max(checkpoint);
+            }
+            return;
+        }
+        let is_checkpoint = |id: &u64| self.kinds[id] != CheckpointKind::Savepoint;
+        let newest = self.fates.iter().rfind(|(id, fate)| **fate == Fate::Complete && is_checkpoint(id));
         assert_eq!(newest.map(|(id, _)| *id), Some(checkpoint), "completed after a newer one");
         // Retention of one: the older ones go, and with them what they wrote.
         let retained = self.durable.split_off(&checkpoint);
@@ -393,10 +468,10 @@ impl World {
         self.end(checkpoint, if unclear { Fate::Unclear } else { Fate::Aborted });
         self.outcome.aborted += 1;
         if let AbortReason::Subsumed { by } = reason {
-            assert!(checkpoint < *by);
+            assert!(checkpoint < *by && !self.kinds[&checkpoint].is_savepoint());
             assert_eq!(self.fates[by], Fate::Complete);
         }
-        if !reason.is_failure() {
+        if !reason.is_failure() || self.kinds[&checkpoint].is_savepoint() {
             return false;
         }
         self.failures_in_a_row += 1;
@@ -416,10 +491,12 @@ impl World {
     fn discard(&mut self, checkpoint: u64, payloads: &[u64], extent: DiscardExtent) {
         assert_ne!(self.fates.get(&checkpoint), Some(&Fate::Complete));
         assert_ne!(self.fates.get(&checkpoint), Some(&Fate::Unclear));
-        assert!(!self.durable.contains_key(&checkpoint), "{checkpoint} is durable");
+        let is_durable = self.durable.contains_key(&checkpoint) || self.savepoints.contains_key(&checkpoint);
+        assert!(!is_durable, "{checkpoint} is durable");
         self.outcome.late_discards += usize::from(extent == DiscardExtent::Late);
         for payload in payloads {
-            let referenced = self.durable.values().any(|pieces| pieces.values().any(|piece| piece == payload));
+            let durable = self.durable.values().chain(self.savepoints.values());
+            let referenced = durable.into_iter().any(|pieces| pieces.values().any(|piece| piece == payload));
             assert!(!referenced, "a complete checkpoint refers to {payload}");
             let piece = self.pieces.get_mut(payload).unwrap();
             assert_eq!(piece.checkpoint, checkpoint);

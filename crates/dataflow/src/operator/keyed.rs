@@ -101,7 +101,10 @@ impl<K: Key, F> KeyedTask<K, F> {
         if !self.mailbox.is_wanted(checkpoint) {
             return;
         }
-        let keyed = self.parts.backend.checkpoint(checkpoint);
+        let keyed = match self.mailbox.is_savepoint(checkpoint) {
+            true => self.parts.backend.snapshot(),
+            false => self.parts.backend.checkpoint(checkpoint),
+        };
         let frozen = keyed.map(|keyed| Frozen { operator: None, keyed: Some(keyed), durability: None });
         self.mailbox.submit(checkpoint, self.parts.index, frozen);
     }

@@ -8,6 +8,8 @@ use std::thread::{self, Thread};
 use highwater_checkpoint::{CancelToken, SubtaskState};
 use highwater_types::{Error, Result};
 
+use super::requests::Request;
+
 /// Locks a mutex. What it protects is whole after every statement, so that a panic elsewhere does no harm.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -23,6 +25,8 @@ pub(crate) struct Attempt {
     stop: AtomicBool,
     /// The source that may have large records under way; 0 for none.
     large: AtomicU64,
+    /// For the coordinator; none where there is none.
+    requests: Mutex<Option<Vec<Request>>>,
     /// State that was written for checkpoints that did not want it any more.
     left_over: Mutex<Vec<(u64, SubtaskState)>>,
     /// Threads that park.
@@ -70,6 +74,29 @@ impl Attempt {
     /// The first failure, for others to know.
     pub(crate) fn failure_text(&self) -> Option<String> {
         lock(&self.failure).as_ref().map(ToString::to_string)
+    }
+
+    /// Passes a request on to the coordinator, if this process has it and the attempt runs. Otherwise it is refused.
+    pub(crate) fn request(&self, request: Request) {
+        if let Some(requests) = &mut *lock(&self.requests) {
+            requests.push(request);
+        }
+        self.wake();
+    }
+
+    /// From now on requests are taken.
+    pub(crate) fn open_requests(&self) {
+        lock(&self.requests).get_or_insert_default();
+    }
+
+    /// From now on requests are refused, and so are those that nobody has taken.
+    pub(crate) fn close_requests(&self) {
+        *lock(&self.requests) = None;
+    }
+
+    /// Requests since the last call.
+    pub(crate) fn take_requests(&self) -> Vec<Request> {
+        lock(&self.requests).as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Asks for a stop with a checkpoint.

@@ -13,6 +13,7 @@ use super::attempt::{Attempt, catch, lock, panicked};
 use super::control::{Hub, Orders};
 use super::io::{Acknowledgement, IoDone, IoJob, IoThread, Written};
 use super::message::{Ending, Opening, Order, Report};
+use super::requests::{Request, Requests};
 use crate::progress::{CheckpointStatistics, JobHandle, JobStatus};
 
 /// The protocol, kept over all attempts of this process.
@@ -29,6 +30,7 @@ pub(crate) struct Driver {
     hub: Hub,
     io: IoThread,
     handle: JobHandle,
+    requests: Requests,
 
     ready: BTreeSet<u32>,
     finished: BTreeSet<u32>,
@@ -49,7 +51,7 @@ impl Driver {
         workers: u32,
         opening: Opening,
         (hub, io): (Hub, IoThread),
-        handle: JobHandle,
+        (handle, requests): (JobHandle, Requests),
     ) -> Self {
         Self {
             attempt,
@@ -60,6 +62,7 @@ impl Driver {
             hub,
             io,
             handle,
+            requests,
             ready: BTreeSet::new(),
             finished: BTreeSet::new(),
             committed: BTreeSet::new(),
@@ -114,6 +117,9 @@ impl Driver {
         while let Some(done) = self.io.poll() {
             self.io_done(done);
         }
+        for request in self.attempt.take_requests() {
+            self.request(request);
+        }
         self.discard_left_over();
         let now = self.origin.elapsed();
         let wakeup = lock(&self.coordinator).next_wakeup();
@@ -124,8 +130,16 @@ impl Driver {
         wakeup.map(|wakeup| wakeup.saturating_sub(self.origin.elapsed()))
     }
 
+    /// Somebody wants a checkpoint or savepoint. What cannot be is answered at once.
+    fn request(&mut self, request: Request) {
+        if let Some(kind) = self.requests.add(request) {
+            self.handle_event(Event::Trigger { kind });
+        }
+    }
+
     /// All workers have gone: ends the attempt for the protocol and waits for the files.
     pub(crate) fn finish(mut self) {
+        self.attempt.close_requests();
         self.handle_event(Event::AttemptEnded { attempt: self.attempt.number });
         while lock(&self.coordinator).writing().is_some() {
             match self.io.wait() {
@@ -171,6 +185,7 @@ impl Driver {
                     (self.is_complete && self.committed.len() == self.workers as usize, self.ending)
                 {
                     self.orders().broadcast(&Order::End(ending));
+                    self.requests.ended();
                 }
             }
             Report::Failed { reason } => return Err(failed_elsewhere(&reason)),
@@ -188,6 +203,7 @@ impl Driver {
             jitter,
         };
         lock(&self.coordinator).start(self.origin.elapsed(), start)?;
+        self.attempt.open_requests();
         self.handle.update(|progress| progress.status = JobStatus::Running);
         Ok(())
     }
@@ -209,13 +225,13 @@ impl Driver {
 
     fn io_done(&mut self, done: IoDone) {
         match done {
-            IoDone::Begun { checkpoint, result: Ok(()) } => {
+            IoDone::Begun { checkpoint, result: Ok(savepoint) } => {
                 // It may have been given up meanwhile.
                 if let Some((_, kind)) = self.begun.get(&checkpoint) {
                     // What the coordinator holds of this checkpoint is to be noted here: every order before this one
                     // belongs to it, every later one does not.
-                    let is_final = *kind == CheckpointKind::Final;
-                    self.orders().broadcast(&Order::Begin { checkpoint, is_final });
+                    let is_final = kind.is_final();
+                    self.orders().broadcast(&Order::Begin { checkpoint, is_final, savepoint });
                 }
             }
             IoDone::Begun { checkpoint, result: Err(error) } => {
@@ -233,16 +249,15 @@ impl Driver {
     }
 
     fn completed(&mut self, checkpoint: u64, written: Written) {
-        let duration = self.begun.remove(&checkpoint).map(|(begun, _)| begun.elapsed()).unwrap_or_default();
+        let Some((begun, kind)) = self.begun.remove(&checkpoint) else { return };
+        let duration = begun.elapsed();
         let Written { pointer, state_size, checkpointed_size } = written;
         tracing::debug!(checkpoint, ?duration, state_size, checkpointed_size, "checkpoint completed");
-        self.handle.completed(CheckpointStatistics {
-            id: checkpoint,
-            duration,
-            state_size,
-            checkpointed_size,
-            pointer,
-        });
+        let statistics = CheckpointStatistics { id: checkpoint, duration, state_size, checkpointed_size, pointer };
+        self.requests.completed(kind, &statistics);
+        if !kind.is_savepoint() {
+            self.handle.completed(statistics);
+        }
     }
 
     fn handle_event(&mut self, event: Event<Acknowledgement>) {
@@ -256,19 +271,33 @@ impl Driver {
         match command {
             Command::Begin { checkpoint, kind, .. } => {
                 self.begun.insert(checkpoint, (Instant::now(), kind));
-                self.io.submit(IoJob::Begin { checkpoint });
+                let savepoint = self.requests.begin(checkpoint, kind);
+                if let (Some(savepoint), CheckpointKind::FinalSavepoint) = (&savepoint, kind) {
+                    self.ending = Some(if savepoint.is_drained { Ending::Finished } else { Ending::Stopped });
+                    self.handle.update(|progress| progress.status = JobStatus::Finishing);
+                }
+                self.io.submit(IoJob::Begin { checkpoint, savepoint: savepoint.map(|savepoint| savepoint.target) });
             }
             Command::WriteMetadata { checkpoint, acknowledgements } => {
                 let acknowledgements = acknowledgements.into_values().collect();
-                self.io.submit(IoJob::Write { checkpoint, acknowledgements });
+                let kind = self.begun.get(&checkpoint).map_or(CheckpointKind::Periodic, |(_, kind)| *kind);
+                self.io.submit(IoJob::Write { checkpoint, kind, acknowledgements });
             }
+            // The user's: the sinks commit nothing with it, and no store builds on it.
+            Command::Complete { kind: CheckpointKind::Savepoint, .. } => {}
             Command::Complete { checkpoint, kind, .. } => {
-                let is_final = kind == CheckpointKind::Final;
+                let is_final = kind.is_final();
                 self.is_complete |= is_final;
                 self.orders().broadcast(&Order::Complete { checkpoint, is_final });
             }
             Command::Abort { checkpoint, reason, .. } => {
-                self.begun.remove(&checkpoint);
+                self.requests.aborted(checkpoint, &reason);
+                let begun = self.begun.remove(&checkpoint);
+                if begun.is_some_and(|(_, kind)| kind == CheckpointKind::FinalSavepoint) {
+                    // The job goes on, unless something else ends it.
+                    self.ending = None;
+                    self.handle.update(|progress| progress.status = JobStatus::Running);
+                }
                 if reason.is_failure() {
                     tracing::warn!(checkpoint, %reason, "checkpoint given up");
                     self.handle.update(|progress| progress.failed_checkpoints += 1);

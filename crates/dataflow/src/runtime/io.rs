@@ -7,12 +7,13 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use highwater_checkpoint::{
-    CheckpointLocation, CheckpointMetadata, CheckpointStorageAccess, CompletedCheckpoint, CompletedCheckpointStore,
-    DiscardExtent, MetadataVersion, SubtaskState,
+    CheckpointKind, CheckpointLocation, CheckpointMetadata, CheckpointStorage, CheckpointStorageAccess,
+    CompletedCheckpoint, CompletedCheckpointStore, DiscardExtent, JobId, MetadataVersion, StoragePath, SubtaskState,
 };
 use highwater_types::{Error, Result};
 
 use super::attempt::{Attempt, catch, lock};
+use crate::start::SharedLineage;
 
 /// What one worker acknowledged, decoded.
 pub(crate) type Acknowledgement = Arc<CheckpointMetadata>;
@@ -21,9 +22,12 @@ pub(crate) type Acknowledgement = Arc<CheckpointMetadata>;
 pub(crate) enum IoJob {
     Begin {
         checkpoint: u64,
+        /// The directory that gets a savepoint.
+        savepoint: Option<StoragePath>,
     },
     Write {
         checkpoint: u64,
+        kind: CheckpointKind,
         acknowledgements: Vec<Acknowledgement>,
     },
     Discard {
@@ -40,8 +44,15 @@ pub(crate) enum IoJob {
 
 /// What became of it.
 pub(crate) enum IoDone {
-    Begun { checkpoint: u64, result: Result<()> },
-    Written { checkpoint: u64, result: Result<Written> },
+    /// With the directory of a savepoint.
+    Begun {
+        checkpoint: u64,
+        result: Result<Option<String>>,
+    },
+    Written {
+        checkpoint: u64,
+        result: Result<Written>,
+    },
 }
 
 /// A completed checkpoint.
@@ -62,14 +73,10 @@ pub(crate) struct IoThread {
 }
 
 impl IoThread {
-    pub(crate) fn start(
-        access: Arc<dyn CheckpointStorageAccess>,
-        store: SharedStore,
-        attempt: Arc<Attempt>,
-    ) -> Result<Self> {
+    pub(crate) fn start(files: Files, attempt: Arc<Attempt>) -> Result<Self> {
         let (jobs, receiver) = unbounded();
         let (sender, done) = unbounded();
-        let mut state = Io { access, store, locations: BTreeMap::new(), half_discarded: Vec::new() };
+        let mut state = Io { files, locations: BTreeMap::new(), half_discarded: Vec::new() };
         let run = move || {
             for job in receiver {
                 state.run(job, &sender);
@@ -118,9 +125,18 @@ impl Drop for IoThread {
     }
 }
 
+/// Where the files are.
+#[derive(Clone)]
+pub(crate) struct Files {
+    pub(crate) job: JobId,
+    pub(crate) storage: Arc<dyn CheckpointStorage>,
+    pub(crate) access: Arc<dyn CheckpointStorageAccess>,
+    pub(crate) store: SharedStore,
+    pub(crate) lineage: SharedLineage,
+}
+
 struct Io {
-    access: Arc<dyn CheckpointStorageAccess>,
-    store: SharedStore,
+    files: Files,
     /// Checkpoints under way.
     locations: BTreeMap<u64, Box<dyn CheckpointLocation>>,
     /// Those that could not be removed. Mostly a file came in between, of a subtask that did not know yet; its thread is
@@ -139,12 +155,12 @@ struct HalfDiscarded {
 impl Io {
     fn run(&mut self, job: IoJob, done: &Sender<IoDone>) {
         match job {
-            IoJob::Begin { checkpoint } => {
-                let result = catch(|| self.begin(checkpoint));
+            IoJob::Begin { checkpoint, savepoint } => {
+                let result = catch(|| self.begin(checkpoint, savepoint.as_ref()));
                 let _ = done.send(IoDone::Begun { checkpoint, result });
             }
-            IoJob::Write { checkpoint, acknowledgements } => {
-                match catch(|| self.write(checkpoint, &acknowledgements)) {
+            IoJob::Write { checkpoint, kind, acknowledgements } => {
+                match catch(|| self.write(checkpoint, kind, &acknowledgements)) {
                     Ok(completed) => {
                         let written = Written {
                             pointer: completed.pointer().to_owned(),
@@ -153,7 +169,9 @@ impl Io {
                         };
                         // The sinks need not wait for what is deleted now.
                         let _ = done.send(IoDone::Written { checkpoint, result: Ok(written) });
-                        if let Err(error) = lock(&self.store).add(completed) {
+                        if !kind.is_savepoint()
+                            && let Err(error) = lock(&self.files.store).add(completed)
+                        {
                             tracing::error!(checkpoint, %error, "a completed checkpoint could not be registered");
                         }
                     }
@@ -164,23 +182,43 @@ impl Io {
             }
             IoJob::Discard { checkpoint, payloads, extent } => self.discard(checkpoint, payloads, extent),
             IoJob::DiscardState { checkpoint, state } => {
-                lock(&self.store).discard_handles(checkpoint, state.stream_handles());
+                lock(&self.files.store).discard_handles(checkpoint, state.stream_handles());
             }
         }
     }
 
-    fn begin(&mut self, checkpoint: u64) -> Result<()> {
-        self.locations.insert(checkpoint, self.access.begin(checkpoint)?);
-        Ok(())
+    fn begin(&mut self, checkpoint: u64, savepoint: Option<&StoragePath>) -> Result<Option<String>> {
+        let Files { job, storage, access, .. } = &self.files;
+        let (location, directory) = match savepoint {
+            Some(target) => {
+                let location = storage.begin_savepoint(*job, checkpoint, target)?;
+                let directory = location.directory().map(ToString::to_string);
+                let directory = directory.ok_or_else(|| Error::internal("a savepoint without a directory"))?;
+                (location, Some(directory))
+            }
+            None => (access.begin(checkpoint)?, None),
+        };
+        self.locations.insert(checkpoint, location);
+        Ok(directory)
     }
 
-    fn write(&mut self, checkpoint: u64, acknowledgements: &[Acknowledgement]) -> Result<CompletedCheckpoint> {
+    fn write(
+        &mut self,
+        checkpoint: u64,
+        kind: CheckpointKind,
+        acknowledgements: &[Acknowledgement],
+    ) -> Result<CompletedCheckpoint> {
         let location = self.locations.get(&checkpoint).ok_or_else(|| {
             Error::internal("a checkpoint is written that was never begun").with("checkpoint", checkpoint)
         })?;
         let metadata = merge(checkpoint, acknowledgements);
         let completed = location.write_metadata(&metadata.write(MetadataVersion::V3)?)?;
         let completed = CompletedCheckpoint::new(metadata, &completed)?;
+        if kind == CheckpointKind::FinalSavepoint {
+            // Before the sinks commit what it covers: from then on the job must not fall back behind it.
+            let own: Vec<u64> = lock(&self.files.store).checkpoints().map(|own| own.id()).collect();
+            lock(&self.files.lineage).stop_with(completed.pointer(), checkpoint, &own)?;
+        }
         self.locations.remove(&checkpoint);
         Ok(completed)
     }
@@ -199,7 +237,7 @@ impl Io {
 
     fn discard_handles(&self, checkpoint: u64, payloads: &[Acknowledgement]) {
         let handles = payloads.iter().flat_map(|payload| payload.stream_handles());
-        lock(&self.store).discard_handles(checkpoint, handles);
+        lock(&self.files.store).discard_handles(checkpoint, handles);
     }
 
     /// Tries once more to remove what could not be removed.
@@ -239,8 +277,8 @@ fn merge(checkpoint: u64, acknowledgements: &[Acknowledgement]) -> CheckpointMet
 #[cfg(test)]
 mod tests {
     use highwater_checkpoint::{
-        CancelToken, CheckpointStorage, CheckpointStreamFactory, CompletedLocation, FileSystemCheckpointStorage, JobId,
-        OperatorState, OperatorStateHandle, StateScope, StoragePath, SubtaskState,
+        CancelToken, CheckpointStreamFactory, CompletedLocation, FileSystemCheckpointStorage, OperatorState,
+        OperatorStateHandle, StateScope,
     };
     use highwater_types::{MaxParallelism, OperatorId};
 
@@ -253,6 +291,10 @@ mod tests {
     impl CheckpointLocation for Stuck {
         fn checkpoint_id(&self) -> u64 {
             self.0.checkpoint_id()
+        }
+
+        fn directory(&self) -> Option<&StoragePath> {
+            self.0.directory()
         }
 
         fn streams(&self) -> Arc<dyn CheckpointStreamFactory> {
@@ -276,7 +318,8 @@ mod tests {
     fn state_files_stay_as_long_as_metadata_may_name_them() {
         let directory = tempfile::tempdir().unwrap();
         let storage = FileSystemCheckpointStorage::new(StoragePath::from_local(directory.path()).unwrap()).unwrap();
-        let access = storage.open(JobId::from_name("stuck")).unwrap();
+        let job = JobId::from_name("stuck");
+        let access = storage.open(job).unwrap();
         let store = CompletedCheckpointStore::recover(Arc::clone(&access), 1).unwrap();
         let location = access.begin(1).unwrap();
         let mut stream = location.streams().create_stream(StateScope::Exclusive).unwrap();
@@ -293,7 +336,9 @@ mod tests {
 
         let locations = BTreeMap::from([(1, Box::new(Stuck(location)) as Box<dyn CheckpointLocation>)]);
         let store = Arc::new(Mutex::new(store));
-        let mut io = Io { access: Arc::clone(&access), store, locations, half_discarded: Vec::new() };
+        let lineage = Arc::new(Mutex::new(crate::start::Lineage::read(access.directory()).unwrap()));
+        let place = Files { job, storage: Arc::new(storage), access: Arc::clone(&access), store, lineage };
+        let mut io = Io { files: place, locations, half_discarded: Vec::new() };
         io.discard(1, vec![Arc::new(metadata)], DiscardExtent::Checkpoint);
         assert_eq!(files(), 1);
         io.discard_again();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use highwater_checkpoint::{CancelToken, CheckpointMetadata, MetadataVersion, OperatorState, SubtaskState};
+use highwater_checkpoint::{
+    CancelToken, CheckpointMetadata, MetadataVersion, OperatorState, StoragePath, SubtaskState,
+};
 use highwater_types::{Error, MaxParallelism, OperatorId, Result};
 use timely::scheduling::Activator;
 
@@ -44,6 +46,8 @@ struct Operator {
 /// A checkpoint of which not all operators of this worker have delivered their state.
 struct Collecting {
     cancel: CancelToken,
+    /// The directory, if it is a savepoint.
+    savepoint: Option<Arc<StoragePath>>,
     /// By operator; none while it is missing.
     states: Vec<Option<SubtaskState>>,
 }
@@ -211,11 +215,17 @@ impl Mailbox {
         }
     }
 
+    /// Whether it is a savepoint: it consists of all state in the format that every store reads.
+    pub(crate) fn is_savepoint(&self, checkpoint: u64) -> bool {
+        self.collecting.borrow().get(&checkpoint).is_some_and(|collecting| collecting.savepoint.is_some())
+    }
+
     /// Takes the synchronous part of one operator: either its frozen state, which goes to a background thread, or the
     /// error that makes the worker decline the checkpoint.
     pub(crate) fn submit(&self, checkpoint: u64, operator: usize, frozen: Result<Frozen>) {
-        let Some(cancel) = self.collecting.borrow().get(&checkpoint).map(|c| c.cancel.clone()) else {
-            return;
+        let (cancel, savepoint) = match self.collecting.borrow().get(&checkpoint) {
+            Some(collecting) => (collecting.cancel.clone(), collecting.savepoint.clone()),
+            None => return,
         };
         let uid = self
             .operators
@@ -226,7 +236,7 @@ impl Mailbox {
         match frozen {
             Ok(frozen) => {
                 let (reply, worker) = (self.replies.0.clone(), thread::current());
-                let job = Job { checkpoint, operator, uid, frozen, cancel, reply, worker };
+                let job = Job { checkpoint, savepoint, operator, uid, frozen, cancel, reply, worker };
                 if self.jobs.send(job).is_err() {
                     self.decline(checkpoint, &Error::cancelled("the background threads have ended"));
                 }
@@ -265,10 +275,11 @@ impl Mailbox {
         }
     }
 
-    pub(crate) fn begin(&self, checkpoint: u64, is_final: bool) {
+    pub(crate) fn begin(&self, checkpoint: u64, is_final: bool, savepoint: Option<StoragePath>) {
         let states = self.operators.borrow().iter().map(|_| None).collect::<Vec<_>>();
         let is_empty = states.is_empty();
-        self.collecting.borrow_mut().insert(checkpoint, Collecting { cancel: CancelToken::new(), states });
+        let collecting = Collecting { cancel: CancelToken::new(), savepoint: savepoint.map(Arc::new), states };
+        self.collecting.borrow_mut().insert(checkpoint, collecting);
         let next_epoch = checkpoint.saturating_sub(self.first_checkpoint) + 1;
         if next_epoch > time::LAST_EPOCH {
             self.attempt.fail(Error::unsupported("an attempt cannot take more checkpoints: restart the job to go on"));

@@ -50,8 +50,8 @@ pub(crate) enum Report {
 pub(crate) enum Order {
     /// Build the data dataflow and open its operators.
     Open(Opening),
-    /// Take a checkpoint. A final one stops the sources, unless it is aborted.
-    Begin { checkpoint: u64, is_final: bool },
+    /// Take a checkpoint, or a savepoint in this directory. A final one stops the sources, unless it is aborted.
+    Begin { checkpoint: u64, is_final: bool, savepoint: Option<String> },
     /// Commit everything up to this checkpoint.
     Complete { checkpoint: u64, is_final: bool },
     /// Forget this checkpoint.

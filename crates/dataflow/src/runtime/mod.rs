@@ -10,5 +10,6 @@ pub(crate) mod mailbox;
 pub(crate) mod message;
 pub(crate) mod pace;
 pub(crate) mod pool;
+pub(crate) mod requests;
 pub(crate) mod time;
 pub(crate) mod worker;

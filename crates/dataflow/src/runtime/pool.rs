@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle, Thread};
 
 use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
-use highwater_checkpoint::{CancelToken, CheckpointStreamFactory, SubtaskState};
+use highwater_checkpoint::{CancelToken, CheckpointStreamFactory, StoragePath, SubtaskState};
 use highwater_state::{KeyedSnapshot, OperatorSnapshot};
 use highwater_types::{Error, Result, ResultExt};
 
 use super::attempt::{Attempt, catch};
 use crate::sink::Durability;
 
-/// Opens the streams of one checkpoint. They fail once the token is cancelled.
-pub(crate) type OpenStreams = Arc<dyn Fn(u64, &CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>> + Send + Sync>;
+/// Opens the streams of one checkpoint, or of a savepoint in this directory. They fail once the token is cancelled.
+pub(crate) type OpenStreams =
+    Arc<dyn Fn(u64, Option<&StoragePath>, &CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>> + Send + Sync>;
 
 /// What the synchronous part of one operator leaves for the asynchronous part.
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub(crate) struct Frozen {
 /// The asynchronous part of one operator subtask.
 pub(crate) struct Job {
     pub(crate) checkpoint: u64,
+    /// The directory of a savepoint.
+    pub(crate) savepoint: Option<Arc<StoragePath>>,
     /// Index of the operator in its worker.
     pub(crate) operator: usize,
     pub(crate) uid: Arc<str>,
@@ -85,8 +88,9 @@ impl Drop for SnapshotPool {
 
 fn run(jobs: &Receiver<Job>, open: &OpenStreams, attempt: &Attempt) {
     for job in jobs {
-        let Job { checkpoint, operator, uid, frozen, cancel, reply, worker } = job;
-        let result = catch(|| write(open, checkpoint, frozen, &cancel)).with("operator", &uid);
+        let Job { checkpoint, savepoint, operator, uid, frozen, cancel, reply, worker } = job;
+        let result =
+            catch(|| write(|| open(checkpoint, savepoint.as_deref(), &cancel), frozen, &cancel)).with("operator", &uid);
         // A worker that has gone does not wait for it.
         if let Err(SendError(Done { checkpoint, result: Ok(state), .. })) =
             reply.send(Done { checkpoint, operator, result })
@@ -97,7 +101,11 @@ fn run(jobs: &Receiver<Job>, open: &OpenStreams, attempt: &Attempt) {
     }
 }
 
-fn write(open: &OpenStreams, checkpoint: u64, frozen: Frozen, cancel: &CancelToken) -> Result<SubtaskState> {
+fn write(
+    open: impl FnOnce() -> Result<Arc<dyn CheckpointStreamFactory>>,
+    frozen: Frozen,
+    cancel: &CancelToken,
+) -> Result<SubtaskState> {
     cancel.check()?;
     if let Some(durability) = frozen.durability {
         durability()?;
@@ -106,7 +114,7 @@ fn write(open: &OpenStreams, checkpoint: u64, frozen: Frozen, cancel: &CancelTok
     if frozen.operator.is_none() && frozen.keyed.is_none() {
         return Ok(state);
     }
-    let streams = open(checkpoint, cancel)?;
+    let streams = open()?;
     if let Some(snapshot) = frozen.operator {
         state.managed_operator = snapshot.write(&*streams)?;
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use highwater_backends::KeyedStore;
-use highwater_checkpoint::{CheckpointMetadata, CheckpointStorage, SnapshotOpener, StateOpener};
+use highwater_checkpoint::{CheckpointMetadata, CheckpointStorage, SnapshotOpener, StateOpener, StoragePath};
 use highwater_types::{Error, MaxParallelism, Result};
 use timely::dataflow::operators::probe::Handle as Probe;
 use timely::worker::Worker;
@@ -187,7 +187,10 @@ impl<'a> WorkerLoop<'a> {
     fn obey(&mut self, order: Order) -> Result<()> {
         match (order, &self.data) {
             (Order::Open(opening), _) => self.data = Some(self.open(opening).map_err(while_opening)?),
-            (Order::Begin { checkpoint, is_final }, Some(data)) => data.mailbox.begin(checkpoint, is_final),
+            (Order::Begin { checkpoint, is_final, savepoint }, Some(data)) => {
+                let savepoint = savepoint.map(|directory| StoragePath::parse(&directory)).transpose()?;
+                data.mailbox.begin(checkpoint, is_final, savepoint);
+            }
             (Order::Complete { checkpoint, is_final }, Some(data)) => data.mailbox.complete(checkpoint, is_final),
             (Order::Abort { checkpoint }, Some(data)) => data.mailbox.abort(checkpoint),
             (Order::End(ending), Some(data)) => {

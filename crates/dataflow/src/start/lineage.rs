@@ -136,6 +136,19 @@ impl Lineage {
         self.write()
     }
 
+    /// The job stops with a savepoint, from which it resumes: nothing falls back behind it.
+    pub(crate) fn stop_with(&mut self, savepoint: &str, id: u64, checkpoints: &[u64]) -> Result<()> {
+        let origin = self.of(id).and_then(|branch| branch.origin.clone());
+        let (first, savepoint) = (id.saturating_add(1), Some(savepoint.to_owned()));
+        self.begin(Branch { first, origin, savepoint }, checkpoints)
+    }
+
+    /// The savepoint with which the job was stopped, and its id, unless `newest` has come after it.
+    pub(crate) fn savepoint(&self, newest: Option<u64>) -> Option<(u64, &str)> {
+        let last = self.last().filter(|last| newest.is_none_or(|newest| newest < last.first))?;
+        Some((last.first.saturating_sub(1), last.savepoint.as_deref()?))
+    }
+
     fn write(&mut self) -> Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let fs = directory.file_system().as_ref();

@@ -3,8 +3,10 @@
 
 mod lineage;
 
+use std::sync::{Arc, Mutex};
+
 use highwater_backends::{ClaimMode, options};
-use highwater_checkpoint::{CompletedCheckpointStore, ResolvedSnapshot, StoragePath};
+use highwater_checkpoint::{CheckpointStorage, CompletedCheckpointStore, ResolvedSnapshot, StoragePath};
 use highwater_types::{Error, ErrorKind, Result};
 
 pub(crate) use lineage::Lineage;
@@ -21,6 +23,9 @@ pub(crate) struct Snapshot {
     pub(crate) restore: Restore,
     pub(crate) from: RestoredFrom,
 }
+
+/// The note of the job, over all attempts of this process.
+pub(crate) type SharedLineage = Arc<Mutex<Lineage>>;
 
 /// How an execution begins.
 pub(crate) struct Beginning {
@@ -47,10 +52,10 @@ enum Choice {
 /// Decides between a pointer and what the job has done since. `newest` is the newest checkpoint that the job ever
 /// completed, as far as that is known.
 fn choose(start: &StartFrom, lineage: &Lineage, newest: Option<u64>) -> Result<Choice> {
-    let stopped = lineage.last().filter(|last| last.savepoint.is_some() && newest.is_none_or(|id| id < last.first));
-    let current = stopped.or_else(|| newest.and_then(|id| lineage.of(id)));
-    let go_on = || match (stopped.and_then(|branch| branch.savepoint.clone()), newest) {
-        (Some(savepoint), _) => Choice::Savepoint(savepoint),
+    let stopped = lineage.savepoint(newest).map(|(_, savepoint)| savepoint);
+    let current = stopped.and_then(|_| lineage.last()).or_else(|| newest.and_then(|id| lineage.of(id)));
+    let go_on = || match (stopped, newest) {
+        (Some(savepoint), _) => Choice::Savepoint(savepoint.to_owned()),
         (None, Some(_)) => Choice::Own,
         (None, None) => Choice::Nothing,
     };
@@ -82,7 +87,11 @@ pub(crate) fn begin(
     let next = store.next_checkpoint_id().max(lineage.last().map_or(0, |last| last.first));
     let mut beginning = Beginning { initial: None, first_checkpoint: 0, has_finished: false };
     match choose(&resolved.start, lineage, newest)? {
-        Choice::Own | Choice::Savepoint(_) if finished_with.is_some_and(|with| Some(with.checkpoint) == newest) => {
+        Choice::Own | Choice::Savepoint(_)
+            if finished_with.is_some_and(|with| {
+                Some(with.checkpoint) == lineage.savepoint(newest).map_or(newest, |(id, _)| Some(id))
+            }) =>
+        {
             beginning.has_finished = true;
         }
         Choice::Own => {
@@ -99,15 +108,8 @@ pub(crate) fn begin(
             }
         }
         Choice::Savepoint(pointer) => {
-            let snapshot = resolved.storage.resolve(&pointer).map_err(|error| {
-                Error::new(
-                    error.kind(),
-                    "the job was stopped with a savepoint that is no longer where it was: point to where it is now",
-                )
-                .with("savepoint", &pointer)
-                .because(error)
-            })?;
-            beginning = from_snapshot(&snapshot, ClaimMode::NoClaim, next)?;
+            beginning.initial = Some(savepoint(&*resolved.storage, &pointer)?);
+            beginning.first_checkpoint = next;
         }
         Choice::Pointer(pointer) => {
             let (snapshot, mode) = (resolved.storage.resolve(&pointer)?, resolved.settings.recovery.claim_mode);
@@ -186,9 +188,22 @@ fn check_mode(resolved: &Resolved, mode: ClaimMode) -> Result<()> {
     }
 }
 
-fn from_snapshot(snapshot: &ResolvedSnapshot, mode: ClaimMode, next: u64) -> Result<Beginning> {
+/// The savepoint with which the job was stopped.
+pub(crate) fn savepoint(storage: &dyn CheckpointStorage, pointer: &str) -> Result<Snapshot> {
+    let snapshot = storage.resolve(pointer).map_err(|error| {
+        Error::new(
+            error.kind(),
+            "the job was stopped with a savepoint that is no longer where it was: point to where it is now",
+        )
+        .with("savepoint", pointer)
+        .because(error)
+    })?;
+    to_restore(&snapshot, ClaimMode::NoClaim)
+}
+
+fn to_restore(snapshot: &ResolvedSnapshot, mode: ClaimMode) -> Result<Snapshot> {
     let checkpoint_id = snapshot.metadata()?.checkpoint_id;
-    let initial = Snapshot {
+    Ok(Snapshot {
         from: RestoredFrom { checkpoint_id, pointer: snapshot.pointer() },
         restore: Restore {
             checkpoint: checkpoint_id,
@@ -196,8 +211,12 @@ fn from_snapshot(snapshot: &ResolvedSnapshot, mode: ClaimMode, next: u64) -> Res
             is_own: mode != ClaimMode::NoClaim,
             metadata: snapshot.metadata_bytes.clone(),
         },
-    };
-    let first_checkpoint = next.max(checkpoint_id.saturating_add(1));
+    })
+}
+
+fn from_snapshot(snapshot: &ResolvedSnapshot, mode: ClaimMode, next: u64) -> Result<Beginning> {
+    let initial = to_restore(snapshot, mode)?;
+    let first_checkpoint = next.max(initial.from.checkpoint_id.saturating_add(1));
     Ok(Beginning { initial: Some(initial), first_checkpoint, has_finished: false })
 }
 

@@ -55,6 +55,14 @@ impl CheckpointStorage for Faulty {
         Ok(Arc::new(FaultyStreams { checkpoint: id, streams, before, after, files: Arc::clone(&self.files) }))
     }
 
+    fn savepoint_streams(
+        &self,
+        directory: &StoragePath,
+        cancel: CancelToken,
+    ) -> Result<Arc<dyn CheckpointStreamFactory>> {
+        self.storage.savepoint_streams(directory, cancel)
+    }
+
     fn begin_savepoint(&self, job: JobId, id: u64, target: &StoragePath) -> Result<Box<dyn CheckpointLocation>> {
         self.storage.begin_savepoint(job, id, target)
     }

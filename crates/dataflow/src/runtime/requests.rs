@@ -1,0 +1,162 @@
+//! Checkpoints and savepoints that somebody asked for: from the handle to the coordinator, and the answers back.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use highwater_backends::options;
+use highwater_checkpoint::{CheckpointKind, StoragePath};
+use highwater_types::{Error, Result};
+
+use crate::pending::Promise;
+use crate::progress::CheckpointStatistics;
+
+/// Somebody who waits for a checkpoint or savepoint.
+pub(crate) type Waiting = Promise<CheckpointStatistics>;
+
+/// What somebody asks the coordinator for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Checkpoint(Waiting),
+    Savepoint {
+        /// Directory in which the savepoint gets its own; none: the default one.
+        target: Option<String>,
+        waiting: Waiting,
+    },
+    StopWithSavepoint {
+        target: Option<String>,
+        /// Whether the job is to count as finished.
+        is_drained: bool,
+        waiting: Waiting,
+    },
+}
+
+/// A savepoint that is to begin.
+#[derive(Debug)]
+struct Wanted {
+    target: StoragePath,
+    is_drained: bool,
+    waiting: Waiting,
+}
+
+/// A savepoint that has begun.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) target: StoragePath,
+    /// Whether the job, if it ends with it, counts as finished.
+    pub(crate) is_drained: bool,
+}
+
+/// The requests of one attempt. Who is still waiting when it is dropped is told that the attempt has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    /// `execution.checkpointing.savepoint-dir`.
+    default_target: Option<StoragePath>,
+    checkpoints: Vec<Waiting>,
+    savepoints: VecDeque<Wanted>,
+    final_savepoints: VecDeque<Wanted>,
+    /// By checkpoint or savepoint under way.
+    under_way: BTreeMap<u64, Vec<Waiting>>,
+    /// What ends the job is answered when the job has come to its end.
+    last: Vec<(Waiting, CheckpointStatistics)>,
+}
+
+impl Requests {
+    pub(crate) fn new(default_target: Option<StoragePath>) -> Self {
+        let mut requests = Self::default();
+        requests.default_target = default_target;
+        requests
+    }
+
+    /// Takes a request, and says what to trigger. None if it was refused, and the answer given.
+    pub(crate) fn add(&mut self, request: Request) -> Option<CheckpointKind> {
+        let (target, is_drained, waiting, kind) = match request {
+            Request::Checkpoint(waiting) => {
+                self.checkpoints.push(waiting);
+                return Some(CheckpointKind::Manual);
+            }
+            Request::Savepoint { target, waiting } => (target, false, waiting, CheckpointKind::Savepoint),
+            Request::StopWithSavepoint { target, is_drained, waiting } => {
+                (target, is_drained, waiting, CheckpointKind::FinalSavepoint)
+            }
+        };
+        match self.target(target) {
+            Ok(target) => {
+                let wanted = Wanted { target, is_drained, waiting };
+                match kind.is_final() {
+                    true => self.final_savepoints.push_back(wanted),
+                    false => self.savepoints.push_back(wanted),
+                }
+                Some(kind)
+            }
+            Err(error) => {
+                waiting.keep(Err(error));
+                None
+            }
+        }
+    }
+
+    fn target(&self, target: Option<String>) -> Result<StoragePath> {
+        match target {
+            Some(target) => StoragePath::parse(&target)?.qualified(),
+            None => self.default_target.clone().ok_or_else(|| {
+                Error::configuration(
+                    "no directory for the savepoint was given, and there is no default: give one, or set it with this key",
+                )
+                .with("key", options::SAVEPOINT_DIRECTORY.key())
+            }),
+        }
+    }
+
+    /// A checkpoint begins. Returns where a savepoint goes.
+    pub(crate) fn begin(&mut self, checkpoint: u64, kind: CheckpointKind) -> Option<Begun> {
+        let wanted = match kind {
+            CheckpointKind::Periodic => return None,
+            // The final checkpoint stands for all that were asked for.
+            CheckpointKind::Manual | CheckpointKind::Final => {
+                let waiting = std::mem::take(&mut self.checkpoints);
+                if !waiting.is_empty() {
+                    self.under_way.insert(checkpoint, waiting);
+                }
+                return None;
+            }
+            CheckpointKind::Savepoint => self.savepoints.pop_front(),
+            CheckpointKind::FinalSavepoint => self.final_savepoints.pop_front(),
+        };
+        let Wanted { target, is_drained, waiting } = wanted?;
+        self.under_way.insert(checkpoint, vec![waiting]);
+        Some(Begun { target, is_drained })
+    }
+
+    /// It is complete. What ends the job is answered with the end.
+    pub(crate) fn completed(&mut self, kind: CheckpointKind, statistics: &CheckpointStatistics) {
+        for waiting in self.under_way.remove(&statistics.id).into_iter().flatten() {
+            match kind.is_final() {
+                true => self.last.push((waiting, statistics.clone())),
+                false => waiting.keep(Ok(statistics.clone())),
+            }
+        }
+    }
+
+    /// It was given up.
+    pub(crate) fn aborted(&mut self, checkpoint: u64, reason: &impl std::fmt::Display) {
+        for waiting in self.under_way.remove(&checkpoint).into_iter().flatten() {
+            let error = Error::storage("the checkpoint or savepoint was given up; the job goes on");
+            waiting.keep(Err(error.with("id", checkpoint).with("reason", reason)));
+        }
+    }
+
+    /// The job has come to its end: everything is committed.
+    pub(crate) fn ended(&mut self) {
+        self.last.drain(..).for_each(|(waiting, statistics)| waiting.keep(Ok(statistics)));
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        for (waiting, statistics) in self.last.drain(..) {
+            let error = Error::storage(
+                "the savepoint was taken, but the job failed before everything was committed: it goes on from the savepoint",
+            );
+            waiting.keep(Err(error.with("savepoint", statistics.pointer)));
+        }
+    }
+}
