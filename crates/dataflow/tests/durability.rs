@@ -1,5 +1,7 @@
 //! What a sink leaves for the background is done before its checkpoint completes, or the checkpoint fails.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, dead_code, reason = "helpers of tests")]
+
+mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,9 +10,10 @@ use std::time::Duration;
 
 use highwater_backends::MemoryStateBackend;
 use highwater_dataflow::{
-    Durability, ExecutionConfig, GeneratorSource, Job, JobOutcome, JobResult, Sink, SinkContext, SinkWriter,
+    Durability, ExecutionConfig, Job, JobHandle, JobOutcome, JobResult, Sink, SinkContext, SinkWriter,
 };
 use highwater_types::{Error, Result};
+use support::NumbersUntil;
 
 /// A sink that asserts with each commit that its checkpoint was made durable on another thread.
 #[derive(Clone, Debug, Default)]
@@ -29,15 +32,15 @@ struct Writer {
     worker: ThreadId,
 }
 
-impl Sink<u64> for Careful {
-    fn open(&self, _: &SinkContext<'_>) -> Result<Box<dyn SinkWriter<u64>>> {
+impl Sink<i64> for Careful {
+    fn open(&self, _: &SinkContext<'_>) -> Result<Box<dyn SinkWriter<i64>>> {
         let worker = std::thread::current().id();
         Ok(Box::new(Writer { sink: self.clone(), prepared: 0, durable: Arc::default(), worker }))
     }
 }
 
-impl SinkWriter<u64> for Writer {
-    fn write(&mut self, _: u64) -> Result<()> {
+impl SinkWriter<i64> for Writer {
+    fn write(&mut self, _: i64) -> Result<()> {
         Ok(())
     }
 
@@ -69,17 +72,21 @@ impl SinkWriter<u64> for Writer {
 }
 
 fn run(sink: &Careful) -> JobResult {
-    let of_job = sink.clone();
+    let handle = JobHandle::new();
+    let (of_job, handle_of_job) = (sink.clone(), handle.clone());
     let job = Job::new("careful", move |env| {
-        env.source("numbers", GeneratorSource::new(|index| index).count(3_000).rate(10_000.0))
-            .sink("careful", of_job.clone());
+        let numbers = NumbersUntil::watching(3_000, 100, 10_000.0, &handle_of_job, |progress| {
+            progress.completed_checkpoints >= 4
+        });
+        env.source("numbers", numbers).sink("careful", of_job.clone());
         Ok(())
     });
     let config = ExecutionConfig::new()
         .workers(2)
         .state_backend(MemoryStateBackend::new())
         .checkpoint_interval(Duration::from_millis(10))
-        .tolerable_checkpoint_failures(1);
+        .tolerable_checkpoint_failures(1)
+        .handle(&handle);
     job.execute(&config).unwrap()
 }
 
@@ -89,7 +96,8 @@ fn a_checkpoint_waits_for_the_background_part_of_a_sink() {
     let result = run(&sink);
     assert_eq!(result.outcome, JobOutcome::Finished);
     assert_eq!((result.progress.attempt, result.progress.failed_checkpoints), (1, 0));
-    assert!(sink.commits.load(Ordering::SeqCst) >= 4, "{:?}", result.progress);
+    let (commits, checkpoints) = (sink.commits.load(Ordering::SeqCst), result.progress.completed_checkpoints);
+    assert!((4..=2 * checkpoints).contains(&commits), "{commits} commits of two writers, {checkpoints} checkpoints");
 }
 
 #[test]

@@ -13,15 +13,14 @@ use highwater_checkpoint::{
     CheckpointStreamFactory, FileSystemCheckpointStorage, JobId, JobManagerCheckpointStorage, ResolvedSnapshot,
     StateScope, StoragePath, StreamHandle,
 };
-use highwater_dataflow::{Collector, ExecutionConfig, Job, JobHandle, JobOutcome};
+use highwater_dataflow::{Collector, ExecutionConfig, Job, JobHandle, JobOutcome, Progress};
 use highwater_state::ValueStateDescriptor;
 use highwater_types::{Error, Result};
-use support::{CommitSink, Counted, config, files, has_checkpoint, numbers, occurrences};
+use support::{CommitSink, Counted, NumbersUntil, config, files, has_checkpoint, numbers, occurrences};
 
 const RECORDS: u64 = 60_000;
 const KEYS: u64 = 97;
-/// Slow enough for several checkpoints before the end.
-const RATE: Option<f64> = Some(120_000.0);
+const RATE: f64 = 120_000.0;
 
 /// Where user code fails, once, on one of the workers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +42,9 @@ fn run(place: Place, backend: impl StateBackend) {
     let (sink_of_job, armed_of_job, handle_of_job) = (sink.clone(), Arc::clone(&armed), handle.clone());
     let job = Job::new("failing", move |env| {
         let (armed, handle) = (Arc::clone(&armed_of_job), handle_of_job.clone());
-        env.source("numbers", numbers(RECORDS, KEYS, RATE))
+        // Goes on until it has failed.
+        let numbers = NumbersUntil::watching(RECORDS, KEYS, RATE, &handle, |progress| progress.attempt >= 2);
+        env.source("numbers", numbers)
             .key_by(|key: &i64| *key)
             .process("count", move |open| {
                 let fails_here = |at| place == at && open.subtask() == 1 && armed.swap(false, Ordering::SeqCst);
@@ -175,12 +176,17 @@ fn run_unreliable(
 ) -> (JobHandle, Result<JobOutcome>, CommitSink) {
     let storage = Unreliable { storage, failures: Arc::new(AtomicU32::new(failures)), spared: 1 };
     let sink = CommitSink::new();
-    let sink_of_job = sink.clone();
+    let handle = JobHandle::new();
+    let (sink_of_job, handle_of_job) = (sink.clone(), handle.clone());
     let job = Job::new("unreliable", move |env| {
-        support::count(env.source("numbers", numbers(RECORDS, KEYS, RATE)), "count").sink("sink", sink_of_job.clone());
+        let has_failed = move |progress: &Progress| match tolerated {
+            0 => progress.attempt >= 2,
+            _ => progress.failed_checkpoints > 0,
+        };
+        let numbers = NumbersUntil::watching(RECORDS, KEYS, RATE, &handle_of_job, has_failed);
+        support::count(env.source("numbers", numbers), "count").sink("sink", sink_of_job.clone());
         Ok(())
     });
-    let handle = JobHandle::new();
     let config = config()
         .workers(3)
         .state_backend(HashMapStateBackend::new())
@@ -276,7 +282,7 @@ fn a_checkpoint_expires_while_a_function_on_the_first_worker_waits() {
         });
         Ok(())
     });
-    let short = [("execution.checkpointing.timeout", "50 ms")].into_iter().collect();
+    let short = [("execution.checkpointing.timeout", "500 ms")].into_iter().collect();
     let config = config().configuration(&short).workers(2).tolerable_checkpoint_failures(1_000_000).handle(&handle);
     assert_eq!(job.execute(&config).unwrap().outcome, JobOutcome::Finished);
     assert!(expired.load(Ordering::SeqCst), "no checkpoint was given up while the function waited");
@@ -331,7 +337,7 @@ fn an_error_of_the_program_while_it_opens_is_not_restarted() {
     let counter = Arc::clone(&opened);
     let job = Job::new("twice", move |env| {
         let opened = Arc::clone(&counter);
-        env.source("numbers", numbers(RECORDS, KEYS, RATE))
+        env.source("numbers", numbers(RECORDS, KEYS, Some(RATE)))
             .key_by(|key: &i64| *key)
             .process("count", move |open| {
                 opened.fetch_add(1, Ordering::SeqCst);

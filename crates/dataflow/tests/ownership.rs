@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use highwater_backends::{
     ClaimMode, Configuration, ExternalizedRetention, HashMapStateBackend, KeyedStore, MemoryStateBackend, StateBackend,
@@ -17,7 +17,7 @@ use highwater_backends::{
 use highwater_checkpoint::{CompletedCheckpoint, JobId, resolve_pointer};
 use highwater_dataflow::{ExecutionConfig, Job, JobHandle, JobOutcome, JobResult, StartFrom};
 use highwater_types::{Error, ErrorKind, Result};
-use support::{CommitSink, config, count, files, numbers, occurrences};
+use support::{CommitSink, NumbersUntil, config, count, files, numbers, occurrences, wait_until};
 
 const RECORDS: u64 = 60_000;
 const KEYS: u64 = 101;
@@ -26,7 +26,8 @@ const NAME: &str = "owned";
 fn job(sink: &CommitSink, rate: Option<f64>) -> Job {
     let sink = sink.clone();
     Job::new(NAME, move |env| {
-        count(env.source("numbers", numbers(RECORDS, KEYS, rate)), "count").sink("sink", sink.clone());
+        count(env.source("numbers", NumbersUntil::part_or_rest(RECORDS, KEYS, rate)), "count")
+            .sink("sink", sink.clone());
         Ok(())
     })
 }
@@ -47,11 +48,7 @@ fn run_until(
     let handle = JobHandle::new();
     let observer = handle.clone();
     let thread = std::thread::spawn(move || {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while observer.progress().completed_checkpoints < checkpoints {
-            assert!(Instant::now() < deadline, "no checkpoint was taken");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until(|| observer.progress().completed_checkpoints >= checkpoints);
         end(&observer);
     });
     let result = job(sink, Some(20_000.0)).execute(&config.handle(&handle));
@@ -332,10 +329,7 @@ fn a_handle_belongs_to_one_execution_at_a_time() {
     let sink = CommitSink::new();
     let (second, observer) = (handle.clone(), handle.clone());
     let running = std::thread::spawn(move || {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while observer.progress().completed_checkpoints == 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until(|| observer.progress().completed_checkpoints > 0);
         let error = job(&CommitSink::new(), None).execute(&config().handle(&second)).unwrap_err();
         observer.stop();
         error

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use highwater::{
     Collector, ErrorKind, ExecutionConfig, FileSink, FileSource, FsStateBackend, Job, JobHandle, JobOutcome, JobResult,
-    MemoryStateBackend, RestartStrategy, Result, StartFrom, ValueStateDescriptor,
+    MemoryStateBackend, Progress, RestartStrategy, Result, StartFrom, ValueStateDescriptor,
 };
 use support::committed_files;
 use tempfile::TempDir;
@@ -54,8 +54,9 @@ impl Scene {
         Self { fails: place, calls_left: Arc::new(AtomicU64::new(after)), rate: 40_000.0, ..Self::new() }
     }
 
+    /// Takes minutes, so that it is stopped before its end.
     fn slow() -> Self {
-        Self { rate: 1_000.0, ..Self::new() }
+        Self { rate: 100.0, ..Self::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -114,8 +115,10 @@ impl Scene {
         let handle = JobHandle::new();
         let result = std::thread::scope(|scope| {
             scope.spawn(|| {
-                let deadline = Instant::now() + Duration::from_secs(20);
-                while handle.progress().completed_checkpoints < checkpoints && Instant::now() < deadline {
+                let deadline = Instant::now() + Duration::from_secs(120);
+                let has_come_far =
+                    |progress: Progress| progress.completed_checkpoints >= checkpoints && progress.records_out >= 100;
+                while !has_come_far(handle.progress()) && Instant::now() < deadline {
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 handle.stop();

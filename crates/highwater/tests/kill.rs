@@ -28,7 +28,10 @@ use highwater::checkpoint::{
 use support::{committed_files, example};
 
 const KILLS: usize = 30;
-const LINES_PER_SECOND: u64 = 4_000;
+/// What runs read that are killed. The input is four times as much as they can read on an idle machine.
+const LINES_PER_SECOND: u64 = 1_000;
+/// Every so often a run is left until it has completed a checkpoint, however long that takes.
+const PATIENT: usize = 5;
 const SIGKILL: i32 = 9;
 
 #[test]
@@ -112,10 +115,15 @@ impl Story {
         let moments: Vec<Duration> = (0..kills).map(|_| self.moment()).collect();
         // More than all runs together can read, so that none of them comes to an end by itself.
         let most = moments.iter().sum::<Duration>().as_secs_f64() + 0.2 * kills as f64;
-        self.write_input(most as u64 * LINES_PER_SECOND + 10_000);
+        self.write_input(4 * most as u64 * LINES_PER_SECOND + 10_000);
 
-        for moment in moments {
+        for (kill, moment) in moments.into_iter().enumerate() {
+            let before = self.newest_checkpoint();
             let mut job = self.start(Some(LINES_PER_SECOND));
+            let is_patient = kill % PATIENT == 0;
+            while is_patient && self.newest_checkpoint() == before && job.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             std::thread::sleep(moment);
             assert!(self.kill(&mut job), "the job ended before it was killed: {}", self.said());
         }
@@ -244,6 +252,18 @@ impl Story {
         let base = StoragePath::from_local(self.directory.join("checkpoints")).unwrap();
         let job = FileSystemCheckpointStorage::new(base).unwrap().open(JobId::from_name("word count")).unwrap();
         CompletedCheckpointStore::recover(job, 2).unwrap()
+    }
+
+    /// Number of the newest completed checkpoint, while the job runs.
+    fn newest_checkpoint(&self) -> Option<u64> {
+        let names = names(&self.directory.join("checkpoints").join(JobId::from_name("word count").to_string()));
+        let is_complete = |name: &&String| self.metadata_of(name).exists();
+        names.iter().filter(is_complete).filter_map(|name| name.strip_prefix("chk-")?.parse().ok()).max()
+    }
+
+    fn metadata_of(&self, checkpoint: &str) -> PathBuf {
+        let job = self.directory.join("checkpoints").join(JobId::from_name("word count").to_string());
+        job.join(checkpoint).join("_metadata")
     }
 
     /// At every moment each checkpoint has all its files, files that checkpoints share do not change, and there are no

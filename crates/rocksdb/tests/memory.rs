@@ -9,6 +9,7 @@
 )]
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use highwater_rocksdb::rust_rocksdb::{ColumnFamilyDescriptor, DB, WriteBatch, WriteOptions};
@@ -41,6 +42,13 @@ fn without_log() -> WriteOptions {
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// Held by each test: they measure the memory of the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A small generator of numbers, so that values do not compress.
@@ -111,6 +119,7 @@ fn peak_growth(budget: u64, state: u64, reads: u64, print: bool) -> u64 {
 
 #[test]
 fn a_budget_of_16_mib_holds_160_mib_of_state() {
+    let _alone = alone();
     let growth = peak_growth(16 * MIB, 160 * MIB, 2_000, false);
     assert!(growth < 48 * MIB, "resident memory grew by {} MiB", growth / MIB);
 }
@@ -118,6 +127,7 @@ fn a_budget_of_16_mib_holds_160_mib_of_state() {
 #[test]
 #[ignore = "minutes and 10 GB of disk; shows memory over time: cargo test --release -p highwater-rocksdb --test memory -- --ignored --nocapture"]
 fn a_budget_of_64_mib_holds_4_gib_of_state() {
+    let _alone = alone();
     let growth = peak_growth(64 * MIB, 4096 * MIB, 300_000, true);
     println!("largest growth: {} MiB", growth / MIB);
     assert!(growth < 96 * MIB, "resident memory grew by {} MiB", growth / MIB);
@@ -127,6 +137,7 @@ fn a_budget_of_64_mib_holds_4_gib_of_state() {
 /// more, the more so as one thread writes to all databases of a worker.
 #[test]
 fn an_idle_database_that_holds_all_memory_does_not_stop_the_others() {
+    let _alone = alone();
     let layers = layers(6 * MIB);
     let capacity = layers.memory().usage().unwrap().write_buffer_capacity;
     let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
@@ -142,5 +153,5 @@ fn an_idle_database_that_holds_all_memory_does_not_stop_the_others() {
         done.send(()).unwrap();
         drop(idle);
     });
-    finished.recv_timeout(Duration::from_secs(30)).expect("the writer waits for memory that an idle database holds");
+    finished.recv_timeout(Duration::from_secs(120)).expect("the writer waits for memory that an idle database holds");
 }

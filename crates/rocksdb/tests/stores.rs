@@ -248,7 +248,8 @@ fn child_that_holds_a_store() {
     let column = store.column("values").unwrap();
     store.put(column, b"key", b"value").unwrap();
     println!("\nholding");
-    thread::sleep(std::time::Duration::from_secs(60));
+    // Until it is killed, or the test has ended.
+    let _ = std::io::stdin().read_line(&mut String::new());
 }
 
 #[test]
@@ -258,6 +259,7 @@ fn what_a_killed_process_left_is_removed_at_the_next_start() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_that_holds_a_store", "--nocapture"])
             .env(CHILD, scratch.path())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

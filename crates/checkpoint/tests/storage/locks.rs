@@ -61,7 +61,8 @@ fn child_that_holds_the_lock() {
     let storage = FileSystemCheckpointStorage::new(StoragePath::parse(&directory).unwrap()).unwrap();
     let _running = storage.open(JobId::from_name("job")).unwrap();
     println!("\nlocked");
-    std::thread::sleep(std::time::Duration::from_secs(60));
+    // Until it is killed, or the test has ended.
+    let _ = std::io::stdin().read_line(&mut String::new());
 }
 
 #[test]
@@ -71,6 +72,7 @@ fn the_lock_of_another_process_ends_with_its_death() {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "locks::child_that_holds_the_lock", "--nocapture"])
         .env(CHILD_DIRECTORY, base.to_string())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -148,26 +148,31 @@ impl Place {
 #[test]
 fn a_restart_within_the_process_does_not_mind() {
     let place = Place(tempfile::tempdir().unwrap());
-    let result = place.run(3_000, true, false);
+    // Seconds, so that something is consumed before the end.
+    let result = place.run(20_000, true, false);
     assert_eq!((result.outcome, result.progress.attempt), (JobOutcome::Finished, 2));
     assert!(result.progress.restored_from.is_some(), "{:?}", result.progress);
     consume(&place.output(), &place.archive());
     let numbers = numbers([&place.output(), &place.archive()]);
-    assert!(numbers.keys().copied().eq(0..3_000) && numbers.values().all(|&times| times == 1));
+    assert!(numbers.keys().copied().eq(0..20_000) && numbers.values().all(|&times| times == 1));
 }
 
 #[test]
 fn the_next_start_does_not_mind() {
     let place = Place(tempfile::tempdir().unwrap());
+    let mut read = 0;
     for _ in 0..2 {
-        assert_eq!(place.run(1_000_000, false, true).outcome, JobOutcome::Stopped);
+        let result = place.run(1_000_000, false, true);
+        assert_eq!(result.outcome, JobOutcome::Stopped);
+        read += result.progress.records_in;
         // All that the last checkpoint lists.
         consume(&place.output(), &place.archive());
     }
     let left = fs::read_dir(place.output()).unwrap().count();
     assert_eq!(left, 0, "nothing of the sink lies around, hidden or not");
     let numbers = numbers([&place.output(), &place.archive()]);
-    assert!(numbers.keys().copied().eq(0..numbers.len() as u64) && numbers.values().all(|&times| times == 1));
+    // One subtask may have come further than the other.
+    assert!(numbers.len() as u64 == read && numbers.values().all(|&times| times == 1));
 }
 
 /// The files of two subtasks that a checkpoint lists, before and after their commit.

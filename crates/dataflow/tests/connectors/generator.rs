@@ -48,13 +48,13 @@ fn the_rate_holds_over_all_subtasks() {
     let mut run = SourceRun::open(&source, 2, None).unwrap();
     let start = Instant::now();
     let mut records = 0;
-    while start.elapsed() < Duration::from_millis(500) {
+    // What a pause costs is not made up for, so it takes longer where the machine has other things to do.
+    while records < 1_000 {
         records += run.poll(0, 1_000).unwrap().1.len() + run.poll(1, 1_000).unwrap().1.len();
         std::thread::sleep(Duration::from_millis(2));
     }
-    let most = (start.elapsed().as_secs_f64() * 4_000.0) as usize + 1;
-    // Far fewer than 2000 where the machine has other things to do: what a pause costs is not made up for.
-    assert!((200..=most).contains(&records), "{records} records in half a second");
+    let (time, most) = (start.elapsed(), (start.elapsed().as_secs_f64() * 4_000.0) as usize + 1);
+    assert!(records <= most, "{records} records in {time:?}");
 }
 
 #[test]

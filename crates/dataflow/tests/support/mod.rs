@@ -1,13 +1,15 @@
 //! What the tests of the runtime share: a sink that collects what is committed, and a counting job.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use highwater_backends::{FsStateBackend, RestartStrategy};
 use highwater_dataflow::{
-    Collector, DataStream, ExecutionConfig, GeneratorSource, JobHandle, Sink, SinkContext, SinkWriter,
+    Collector, DataStream, ExecutionConfig, GeneratorSource, JobHandle, Progress, Sink, SinkContext, SinkWriter,
+    Source, SourceContext, SourceReader, SourceStatus,
 };
 use highwater_state::{ListStateDescriptor, OperatorListState, ValueStateDescriptor};
 use highwater_types::Result;
@@ -47,17 +49,20 @@ impl CommitSink {
         self.committed.lock().unwrap().iter().map(|(_, record)| *record).collect()
     }
 
-    /// Asserts that for every key each count from 1 to its occurrences was committed exactly once.
+    /// Asserts that for every key each count from 1 to its occurrences was committed exactly once, and of [`FILLER`] each
+    /// up to some number.
     pub(crate) fn assert_exactly_once(&self, occurrences: &BTreeMap<i64, i64>) {
         let mut counts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for (key, count) in self.committed() {
             counts.entry(key).or_default().push(count);
         }
-        for (key, mut counts) in counts.clone() {
+        for (key, counts) in &mut counts {
             counts.sort_unstable();
-            let expected: Vec<i64> = (1..=occurrences.get(&key).copied().unwrap_or(0)).collect();
-            assert_eq!(counts, expected, "counts of key {key}");
+            let expected =
+                if *key == FILLER { counts.len() as i64 } else { occurrences.get(key).copied().unwrap_or(0) };
+            assert_eq!(*counts, (1..=expected).collect::<Vec<_>>(), "counts of key {key}");
         }
+        counts.remove(&FILLER);
         assert_eq!(counts.len(), occurrences.len(), "number of keys");
     }
 }
@@ -145,10 +150,107 @@ pub(crate) fn numbers(
     keys: u64,
     rate: Option<f64>,
 ) -> GeneratorSource<impl Fn(u64) -> i64 + Send + Sync + 'static> {
-    let source = GeneratorSource::new(move |index| (index.wrapping_mul(0x9E37_79B9) % keys) as i64).count(records);
+    let source = GeneratorSource::new(move |index| number(index, keys)).count(records);
     match rate {
         Some(rate) => source.rate(rate),
         None => source,
+    }
+}
+
+/// Comes from [`NumbersUntil`] when its numbers have all come.
+pub(crate) const FILLER: i64 = -1;
+/// Most stripes of a generator that one subtask has.
+const STRIPES: usize = 128;
+
+/// [`numbers`] at a rate, and then [`FILLER`]s until the test has seen enough. So a job goes on for as long as the test
+/// needs, however slow the machine is, and what it counts is known beforehand.
+pub(crate) struct NumbersUntil {
+    source: GeneratorSource<Box<dyn Fn(u64) -> i64 + Send + Sync>>,
+    is_enough: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl NumbersUntil {
+    pub(crate) fn new(
+        records: u64,
+        keys: u64,
+        rate: f64,
+        is_enough: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let number = move |index| if index < records { number(index, keys) } else { FILLER };
+        let source = GeneratorSource::new(Box::new(number) as Box<dyn Fn(u64) -> i64 + Send + Sync>).rate(rate);
+        Self { source, is_enough: Arc::new(is_enough) }
+    }
+
+    /// A part that goes on until somebody ends the job, or with `None` the rest, as fast as it can.
+    pub(crate) fn part_or_rest(records: u64, keys: u64, rate: Option<f64>) -> Self {
+        Self::new(records, keys, rate.unwrap_or(1e9), move || rate.is_none())
+    }
+
+    /// Until the job has come so far.
+    pub(crate) fn watching(
+        records: u64,
+        keys: u64,
+        rate: f64,
+        handle: &JobHandle,
+        is_enough: impl Fn(&Progress) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let handle = handle.clone();
+        Self::new(records, keys, rate, move || is_enough(&handle.progress()))
+    }
+}
+
+impl fmt::Debug for NumbersUntil {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl Source for NumbersUntil {
+    type Record = i64;
+
+    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64>>> {
+        let (reader, is_enough) = (self.source.open(context)?, Arc::clone(&self.is_enough));
+        Ok(Box::new(ReaderUntil { reader, is_enough, fillers: 0 }))
+    }
+}
+
+struct ReaderUntil {
+    reader: Box<dyn SourceReader<Record = i64>>,
+    is_enough: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// How many there were without a number in between. A whole round through the stripes: there are no more numbers.
+    fillers: usize,
+}
+
+impl SourceReader for ReaderUntil {
+    type Record = i64;
+
+    fn poll(&mut self, limit: usize, out: &mut Vec<i64>) -> Result<SourceStatus> {
+        let is_enough = (self.is_enough)();
+        if is_enough && self.fillers >= STRIPES {
+            return Ok(SourceStatus::Finished);
+        }
+        let mut read = Vec::new();
+        let status = self.reader.poll(limit, &mut read)?;
+        for number in read {
+            self.fillers = if number == FILLER { self.fillers + 1 } else { 0 };
+            if !is_enough || number != FILLER {
+                out.push(number);
+            }
+        }
+        Ok(status)
+    }
+
+    fn snapshot(&mut self) -> Result<()> {
+        self.reader.snapshot()
+    }
+}
+
+/// Waits until something has happened: long enough for any machine.
+pub(crate) fn wait_until(has_happened: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !has_happened() {
+        assert!(Instant::now() < deadline, "waited in vain");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -156,9 +258,13 @@ pub(crate) fn numbers(
 pub(crate) fn occurrences(records: u64, keys: u64) -> BTreeMap<i64, i64> {
     let mut occurrences = BTreeMap::new();
     for index in 0..records {
-        *occurrences.entry((index.wrapping_mul(0x9E37_79B9) % keys) as i64).or_insert(0) += 1;
+        *occurrences.entry(number(index, keys)).or_insert(0) += 1;
     }
     occurrences
+}
+
+fn number(index: u64, keys: u64) -> i64 {
+    (index.wrapping_mul(0x9E37_79B9) % keys) as i64
 }
 
 /// Files below a directory.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use highwater::{ErrorKind, ExecutionConfig, JobHandle, JobOutcome, JobResult, RestartStrategy, Result};
 
-use crate::place::{KEYS, Place, RECORDS, listing, wait_until};
-use crate::support::occurrences;
+use crate::place::{Place, listing};
+use crate::support::wait_until;
 
-/// Runs the job and does `harm` after some checkpoints.
+/// Runs the job, does `harm` after some checkpoints, and stops it when it goes on after its failure.
 fn harmed(
     place: &Place,
     config: ExecutionConfig,
@@ -22,8 +22,13 @@ fn harmed(
     let has_ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         scope.spawn(|| {
-            wait_until(|| handle.progress().completed_checkpoints >= 3 || has_ended.load(Ordering::SeqCst));
+            let wait_until = |is_true: &dyn Fn() -> bool| wait_until(|| is_true() || has_ended.load(Ordering::SeqCst));
+            wait_until(&|| handle.progress().completed_checkpoints >= 3);
             harm(&handle);
+            wait_until(&|| handle.progress().last_failure.is_some());
+            let before = handle.progress().completed_checkpoints;
+            wait_until(&|| handle.progress().completed_checkpoints > before);
+            handle.stop();
         });
         let result = place.job(Some(30_000.0)).execute(&config.handle(&handle));
         has_ended.store(true, Ordering::SeqCst);
@@ -41,10 +46,11 @@ fn remove(directory: &Path) {
 }
 
 fn assert_went_on(place: &Place, result: &JobResult) {
-    assert_eq!(result.outcome, JobOutcome::Finished);
+    assert_eq!(result.outcome, JobOutcome::Stopped);
     assert!(result.progress.attempt >= 2, "the attempt went on without its files");
     assert!(result.progress.restored_from.is_some());
-    place.sink.assert_exactly_once(&occurrences(RECORDS, KEYS));
+    place.assert_tidy();
+    place.run_to_end(&place.config());
     place.assert_tidy();
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use highwater::checkpoint::{
     CheckpointMetadata, CheckpointStorage, CompletedCheckpointStore, FileSystemCheckpointStorage, IncrementalHandle,
@@ -14,7 +14,7 @@ use highwater::{
 };
 use tempfile::TempDir;
 
-use crate::support::{CommitSink, count, numbers, occurrences};
+use crate::support::{CommitSink, NumbersUntil, count, occurrences, wait_until};
 
 pub(crate) const NAME: &str = "faults";
 pub(crate) const RECORDS: u64 = 30_000;
@@ -72,11 +72,12 @@ impl Place {
         FileSystemCheckpointStorage::new(base).unwrap().with_inline_threshold(0)
     }
 
-    /// Counts numbers: `rate` per second, or as fast as it can.
+    /// Counts numbers: `rate` per second until somebody ends the job, or to the end as fast as it can.
     pub(crate) fn job(&self, rate: Option<f64>) -> Job {
         let sink = self.sink.clone();
         Job::new(NAME, move |env| {
-            count(env.source("numbers", numbers(RECORDS, KEYS, rate)), "count").sink("sink", sink.clone());
+            let numbers = NumbersUntil::part_or_rest(RECORDS, KEYS, rate);
+            count(env.source("numbers", numbers), "count").sink("sink", sink.clone());
             Ok(())
         })
     }
@@ -196,12 +197,4 @@ pub(crate) fn listing(directory: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> 
 pub(crate) fn replace(file: &Path, bytes: &[u8]) {
     fs::remove_file(file).unwrap();
     fs::write(file, bytes).unwrap();
-}
-
-pub(crate) fn wait_until(is_true: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is_true() {
-        assert!(Instant::now() < deadline, "waited in vain");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
