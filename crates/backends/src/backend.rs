@@ -1,5 +1,6 @@
 //! What every state backend answers.
 
+use std::any::Any;
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ use crate::{BackendRegistry, Configuration};
 /// assert!(matches!(backend.keyed_store(), KeyedStore::Bytes(_)));
 /// # Ok::<(), highwater_types::Error>(())
 /// ```
-pub trait StateBackend: Debug + Display + Send + Sync + 'static {
+pub trait StateBackend: Any + Debug + Display + Send + Sync + 'static {
     /// The name of the type without its path (Flink's `getName`).
     fn name(&self) -> &str;
 

@@ -77,8 +77,8 @@ pub use memory::MemoryStateBackend;
 pub use registry::{BackendRegistry, StateBackendFactory};
 #[cfg(feature = "rocksdb")]
 pub use rocksdb::{
-    ConfigurableRocksDbOptionsFactory, EmbeddedRocksDBStateBackend, PriorityQueueStateType, RocksDBStateBackend,
-    RocksDbMemoryConfiguration, RocksDbStateBackend,
+    CheckpointStreamBackend, ConfigurableRocksDbOptionsFactory, EmbeddedRocksDBStateBackend, PriorityQueueStateType,
+    RocksDBStateBackend, RocksDbMemoryConfiguration, RocksDbStateBackend,
 };
 pub use settings::{
     CancellationSettings, CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedRetention, JobSettings,

@@ -172,6 +172,22 @@ fn a_line_of_flink_conf_that_was_meant_for_us_is_not_skipped() {
     assert_eq!(flink_conf("state.backend:\nstate.checkpoints.dir:   # not set"), []);
 }
 
+/// The keys of RocksDB were not known to be ours, so that a missing blank let the job run with RocksDB's defaults.
+#[cfg(feature = "rocksdb")]
+#[test]
+fn a_line_of_flink_conf_that_was_meant_for_rocksdb_is_not_skipped() {
+    let all = options::rocksdb::ALL.iter().chain(options::rocksdb::metrics::ALL);
+    let keys: Vec<_> = all.flat_map(|option| option.keys()).collect();
+    assert!(keys.len() > 40 && keys.contains(&"state.backend.incremental"), "{keys:?}");
+    for key in keys {
+        for line in [format!("{key}:1"), format!("{key}=1"), format!("{key} : 1").replace(": ", ":")] {
+            let error = Configuration::from_flink_conf(&line).unwrap_err();
+            assert_eq!(error.value("found"), Some(line.as_str()), "{error}");
+            assert!(error.message().contains("a colon and a blank"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn files_are_told_apart_by_name() {
     let lines = "a: b: c\n";

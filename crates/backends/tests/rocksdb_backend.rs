@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use highwater_backends::{
-    BackendRegistry, Configuration, CustomStateBackend, EmbeddedRocksDBStateBackend, FsStateBackend,
-    HashMapStateBackend, KeyedStore, MemorySize, MemoryStateBackend, PriorityQueueStateType, RocksDBStateBackend,
-    RocksDbStateBackend, StateBackend, select_checkpoint_storage,
+    BackendRegistry, CheckpointStreamBackend, Configuration, CustomStateBackend, EmbeddedRocksDBStateBackend,
+    FsStateBackend, HashMapStateBackend, KeyedStore, MemorySize, MemoryStateBackend, PriorityQueueStateType,
+    RocksDBStateBackend, RocksDbStateBackend, StateBackend, select_checkpoint_storage,
 };
+use highwater_checkpoint::StoragePath;
 use highwater_rocksdb::rust_rocksdb::Options;
 use highwater_rocksdb::{PredefinedOptions, RocksDbOptionsFactory, RocksDbSettings};
 use highwater_state::ByteStoreContext;
@@ -81,6 +82,51 @@ fn flinks_names_are_the_same() {
     let embedded: EmbeddedRocksDBStateBackend = EmbeddedRocksDBStateBackend::embedded();
     assert_eq!(embedded.name(), "EmbeddedRocksDBStateBackend");
     assert!(embedded.get_checkpoint_backend().is_none());
+}
+
+/// Whoever comes from PyFlink reads `rocks.get_checkpoint_backend().get_checkpoint_path()`: there was nothing that the
+/// backend given back could be asked.
+#[test]
+fn the_checkpoint_backend_answers_all_that_flinks_does() {
+    let printed = |path: Option<&StoragePath>| path.map(ToString::to_string);
+    let rocks = RocksDbStateBackend::new("file:///data/cp/").unwrap();
+    let fs = rocks.get_checkpoint_backend().unwrap();
+    assert_eq!(printed(fs.get_checkpoint_path()).as_deref(), Some("file:/data/cp"));
+    assert_eq!(fs.get_base_path(), fs.get_checkpoint_path());
+    assert_eq!((fs.get_min_file_size_threshold(), fs.get_write_buffer_size()), (Some(20_480), Some(4096)));
+    assert_eq!((fs.get_savepoint_path(), fs.get_max_state_size()), (None, None));
+    assert!(fs.is_using_asynchronous_snapshots());
+
+    let keys = [("state.savepoints.dir", "file:///sp"), ("state.backend.fs.memory-threshold", "1 kb")];
+    let effective = configured(&rocks, keys);
+    let fs = effective.get_checkpoint_backend().unwrap();
+    assert_eq!(printed(fs.get_savepoint_path()).as_deref(), Some("file:/sp"));
+    assert_eq!((fs.get_min_file_size_threshold(), fs.get_write_buffer_size()), (Some(1024), Some(4096)));
+
+    let memory = MemoryStateBackend::new().with_checkpoint_path("file:///m").unwrap();
+    let memory = memory.with_savepoint_path("file:///s").unwrap().with_max_state_size(7).unwrap();
+    // Also behind the pointer in which the loader returns a backend.
+    let shared: Arc<dyn StateBackend> = Arc::new(memory.clone());
+    for rocks in [
+        RocksDbStateBackend::with_checkpoint_backend(memory).unwrap(),
+        RocksDbStateBackend::with_checkpoint_backend(shared).unwrap(),
+    ] {
+        let memory = rocks.get_checkpoint_backend().unwrap();
+        assert!(matches!(memory, CheckpointStreamBackend::Memory(_)));
+        assert_eq!(printed(memory.get_checkpoint_path()).as_deref(), Some("file:/m"));
+        assert_eq!(printed(memory.get_savepoint_path()).as_deref(), Some("file:/s"));
+        assert_eq!(memory.get_max_state_size(), Some(7));
+        assert_eq!((memory.get_base_path(), memory.get_min_file_size_threshold()), (None, None));
+        assert_eq!(memory.get_write_buffer_size(), None);
+        serde_json::to_value(&rocks).unwrap();
+    }
+
+    let custom = CustomStateBackend::new(FsStateBackend::new("file:///cp").unwrap());
+    let rocks = RocksDbStateBackend::with_checkpoint_backend(custom).unwrap();
+    let other = rocks.get_checkpoint_backend().unwrap();
+    assert_eq!(other.get_checkpoint_path(), None);
+    let custom: &CustomStateBackend<FsStateBackend> = other.downcast_ref().unwrap();
+    assert_eq!(printed(Some(custom.get_ref().get_checkpoint_path())).as_deref(), Some("file:/cp"));
 }
 
 #[test]

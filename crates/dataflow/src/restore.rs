@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use highwater_checkpoint::{CheckpointMetadata, KeyedStateHandle, OperatorState, OperatorStateHandle, StateOpener};
+use highwater_checkpoint::{
+    CheckpointMetadata, KeyedStateHandle, OperatorState, OperatorStateHandle, StateOpener, SubtaskState,
+};
 use highwater_state::{redistribute_keyed_state, redistribute_operator_state};
 use highwater_types::{Error, KeyGroupRange, MaxParallelism, OperatorId, Result};
 
@@ -97,13 +99,32 @@ fn check_kinds(operator: &OperatorState) -> Result<()> {
     } else if operator.subtask_states().any(|(_, state)| state.raw_keyed.is_some() || state.raw_operator.is_some()) {
         Some("it holds raw state")
     } else if operator.subtask_states().any(|(_, s)| !(s.input_channels.is_empty() && s.output_channels.is_empty())) {
-        Some("it holds in-flight records of an unaligned checkpoint: take a savepoint")
+        Some("it holds in-flight records of an unaligned checkpoint")
     } else {
         None
     };
     match foreign {
-        Some(what) => Err(Error::unsupported(format!("only Flink can restore this snapshot: {what}"))),
+        Some(what) => {
+            let way_out = way_out(operator);
+            Err(Error::unsupported(format!("only Flink can restore this snapshot: {what}. {way_out}")))
+        }
         None => Ok(()),
+    }
+}
+
+/// What to do about state that only Flink can use.
+fn way_out(operator: &OperatorState) -> &'static str {
+    let has = |of: fn(&SubtaskState) -> bool| operator.subtask_states().any(|(_, state)| of(state));
+    if operator.fully_finished || operator.coordinator.is_some() {
+        "Give the operator another uid, so that it starts anew; \
+         execution.state-recovery.ignore-unclaimed-state leaves what it had behind"
+    } else if has(|state| state.raw_keyed.is_some()) {
+        "Take a canonical savepoint in Flink (flink savepoint --type canonical): it holds the timers of a RocksDB job as \
+         managed state. Raw state that a function writes itself must become managed state first"
+    } else if has(|state| state.raw_operator.is_some()) {
+        "Let the function write managed operator state (a list state) in Flink, and take a savepoint of that"
+    } else {
+        "Take a savepoint in Flink, or a checkpoint with execution.checkpointing.unaligned.enabled: false"
     }
 }
 

@@ -6,8 +6,12 @@ mod support;
 use std::path::Path;
 
 use highwater_backends::MemoryStateBackend;
+use highwater_checkpoint::{
+    ChannelStateHandle, CheckpointMetadata, KeyGroupsFormat, KeyGroupsHandle, KeyedStateHandle, MetadataVersion,
+    OperatorState, OperatorStateHandle, StreamHandle, SubtaskState,
+};
 use highwater_dataflow::{ExecutionConfig, Job, JobHandle, JobOutcome, JobResult, StartFrom};
-use highwater_types::{ErrorKind, Result};
+use highwater_types::{ErrorKind, MaxParallelism, OperatorId, Result};
 use support::{CommitSink, NumbersUntil, config, count, files, numbers, occurrences, wait_until};
 
 const RECORDS: u64 = 60_000;
@@ -119,6 +123,44 @@ fn state_that_no_operator_claims_is_refused_unless_ignored() {
     assert!(error.value("uids of the program").unwrap().contains("'renamed'"));
     let result = renamed.execute(&on(directory.path()).ignore_unclaimed_state(true)).unwrap();
     assert_eq!(result.outcome, JobOutcome::Finished);
+}
+
+/// Flink's snapshots hold more than is read here. The error used to say just that only Flink could restore them.
+#[test]
+fn state_that_only_flink_reads_is_refused_with_a_way_out() {
+    let data = StreamHandle::Inline { name: "raw".into(), bytes: [0].into() };
+    let max_parallelism = MaxParallelism::new(1).unwrap();
+    let (range, offsets) = (max_parallelism.all(), vec![0]);
+    let keyed = KeyGroupsHandle { format: KeyGroupsFormat::Legacy, range, offsets, data: data.clone() };
+    let in_flight = ChannelStateHandle::Merged { subtask: 0, size: 0, channels: vec![], data: data.clone() };
+    let with = |state: SubtaskState| {
+        let mut operator = OperatorState::new(OperatorId::from_uid("count"), 1, max_parallelism);
+        operator.subtasks.insert(0, state.into());
+        operator
+    };
+    let none = SubtaskState::default;
+    let finished = OperatorState { fully_finished: true, subtasks: [].into(), ..with(none()) };
+    let raw_operator = OperatorStateHandle::new([].into(), data.clone());
+    for (operator, what, way_out) in [
+        (finished, "had finished", "another uid"),
+        (OperatorState { coordinator: Some(data), ..with(none()) }, "coordinator", "ignore-unclaimed-state"),
+        (
+            with(SubtaskState { raw_keyed: Some(KeyedStateHandle::KeyGroups(keyed)), ..none() }),
+            "raw state",
+            "canonical savepoint",
+        ),
+        (with(SubtaskState { raw_operator: Some(raw_operator), ..none() }), "raw state", "managed operator state"),
+        (with(SubtaskState { input_channels: vec![in_flight], ..none() }), "in-flight", "Take a savepoint"),
+    ] {
+        let (snapshot, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let metadata = CheckpointMetadata { operators: vec![operator], ..CheckpointMetadata::new(1) };
+        std::fs::write(snapshot.path().join("_metadata"), metadata.write(MetadataVersion::V6).unwrap()).unwrap();
+        let start = StartFrom::Pointer(format!("file:{}", snapshot.path().display()));
+        let counting = job(&CommitSink::new(), "count", None);
+        let error = counting.execute(&on(directory.path()).workers(1).start_from(start)).unwrap_err();
+        assert_eq!((error.kind(), error.value("operator")), (ErrorKind::Unsupported, Some("count")), "{error}");
+        assert!(error.message().contains(what) && error.message().contains(way_out), "{error}");
+    }
 }
 
 #[test]

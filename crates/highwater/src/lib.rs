@@ -90,8 +90,8 @@ pub use highwater_backends::{
 };
 #[cfg(feature = "rocksdb")]
 pub use highwater_backends::{
-    ConfigurableRocksDbOptionsFactory, EmbeddedRocksDBStateBackend, PriorityQueueStateType, RocksDBStateBackend,
-    RocksDbMemoryConfiguration, RocksDbStateBackend,
+    CheckpointStreamBackend, ConfigurableRocksDbOptionsFactory, EmbeddedRocksDBStateBackend, PriorityQueueStateType,
+    RocksDBStateBackend, RocksDbMemoryConfiguration, RocksDbStateBackend,
 };
 pub use highwater_dataflow::{
     CheckpointStatistics, Cluster, CollectionSource, Collector, DataStream, Durability, ExecutionConfig, FileSink,

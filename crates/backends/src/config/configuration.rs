@@ -112,7 +112,7 @@ impl Configuration {
 
     /// This configuration with another one laid over it: what the other sets wins.
     ///
-    /// An option of [`options::ALL`] counts as one whatever its name: an older key above replaces the current key
+    /// An option of Highwater's counts as one whatever its name: an older key above replaces the current key
     /// below. (Flink overlays plain keys, so that there the current key would win from below.)
     #[must_use]
     pub fn overlaid_with(&self, above: &Self) -> Self {
@@ -131,7 +131,7 @@ impl Configuration {
     /// A configuration error that names the key and the nearest known one.
     pub fn check_own_keys(&self) -> Result<()> {
         let own: Vec<_> =
-            options::ALL.iter().flat_map(|option| option.keys()).filter(|key| key.starts_with(OWN_PREFIX)).collect();
+            options::every().flat_map(|option| option.keys()).filter(|key| key.starts_with(OWN_PREFIX)).collect();
         match self.entries.keys().find(|key| key.starts_with(OWN_PREFIX) && !own.contains(&key.as_str())) {
             Some(key) => Err(unknown_name("Highwater has no option of this key", key, &own)),
             None => Ok(()),

@@ -35,7 +35,7 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>> {
 /// A skipped line must not have been meant for an option of ours. `key:` alone stands for "not set".
 fn check_skipped(content: &str) -> Result<()> {
     let Some((key, value)) = content.split_once([':', '=']) else { return Ok(()) };
-    let ours = options::ALL.iter().flat_map(|option| option.keys()).any(|known| known == key.trim());
+    let ours = options::every().flat_map(|option| option.keys()).any(|known| known == key.trim());
     if ours && !value.trim().is_empty() {
         return Err(
             Error::configuration("a line must be `key: value`, with a colon and a blank").with("found", content)

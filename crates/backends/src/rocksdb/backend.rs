@@ -10,9 +10,8 @@ use highwater_state::{ByteStore, ByteStoreContext, ByteStoreFactory};
 use highwater_types::{Error, ErrorKind, Result};
 
 use super::factories::OptionsFactory;
-use super::stream_backend::StreamBackend;
 use super::values::Values;
-use super::{RocksDbMemoryConfiguration, local_directories, settings};
+use super::{CheckpointStreamBackend, RocksDbMemoryConfiguration, local_directories, settings};
 use crate::{BackendRegistry, Configuration, FsStateBackend, KeyedStore, PriorityQueueStateType, StateBackend};
 
 /// Keeps working state in RocksDB on local disks: one database for each subtask of an operator, one column family for
@@ -49,7 +48,7 @@ use crate::{BackendRegistry, Configuration, FsStateBackend, KeyedStore, Priority
 /// ```
 #[derive(Clone, Debug)]
 pub struct RocksDbStateBackend {
-    pub(super) stream_backend: Option<StreamBackend>,
+    pub(super) stream_backend: Option<CheckpointStreamBackend>,
     values: Values,
     /// What makes the stores of a job, once it was asked for: one factory, because they share one memory budget. Gone when a
     /// value changes.
@@ -75,7 +74,7 @@ impl RocksDbStateBackend {
     /// # Errors
     /// A configuration error for a path without a scheme, a root directory, or one that is not a URI.
     pub fn new(checkpoint_data_uri: impl AsRef<str>) -> Result<Self> {
-        Ok(Self::build(Some(StreamBackend::Fs(FsStateBackend::new(checkpoint_data_uri)?))))
+        Ok(Self::build(Some(CheckpointStreamBackend::Fs(FsStateBackend::new(checkpoint_data_uri)?))))
     }
 
     /// A backend that checkpoints through another one; every other field is unset.
@@ -84,7 +83,7 @@ impl RocksDbStateBackend {
     /// A configuration error for a backend without a storage for checkpoints, such as
     /// [`HashMapStateBackend`](crate::HashMapStateBackend).
     pub fn with_checkpoint_backend(checkpoint_stream_backend: impl StateBackend) -> Result<Self> {
-        Ok(Self::build(Some(StreamBackend::new(checkpoint_stream_backend)?)))
+        Ok(Self::build(Some(CheckpointStreamBackend::new(checkpoint_stream_backend)?)))
     }
 
     /// A backend that leaves open where checkpoints go, as Flink's `EmbeddedRocksDBStateBackend` does:
@@ -94,7 +93,7 @@ impl RocksDbStateBackend {
         Self::build(None)
     }
 
-    fn build(stream_backend: Option<StreamBackend>) -> Self {
+    fn build(stream_backend: Option<CheckpointStreamBackend>) -> Self {
         Self { stream_backend, values: Values::default(), stores: OnceLock::new() }
     }
 
@@ -306,8 +305,8 @@ impl RocksDbStateBackend {
 
     /// The checkpoint stream backend; none if the job decides where checkpoints go.
     #[must_use]
-    pub fn checkpoint_backend(&self) -> Option<&dyn StateBackend> {
-        self.stream_backend.as_ref().map(StreamBackend::get)
+    pub fn checkpoint_backend(&self) -> Option<&CheckpointStreamBackend> {
+        self.stream_backend.as_ref()
     }
 
     /// Whether checkpoints are incremental; false if unset.
@@ -368,7 +367,7 @@ impl RocksDbStateBackend {
 
     /// [`checkpoint_backend`](Self::checkpoint_backend) by its name in Flink.
     #[must_use]
-    pub fn get_checkpoint_backend(&self) -> Option<&dyn StateBackend> {
+    pub fn get_checkpoint_backend(&self) -> Option<&CheckpointStreamBackend> {
         self.checkpoint_backend()
     }
 

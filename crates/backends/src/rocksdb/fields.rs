@@ -7,8 +7,7 @@ use highwater_rocksdb::PredefinedOptions;
 use highwater_types::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use super::stream_backend::StreamBackend;
-use super::{RocksDbMemoryConfiguration, RocksDbStateBackend};
+use super::{CheckpointStreamBackend, RocksDbMemoryConfiguration, RocksDbStateBackend};
 use crate::{ConfigValue, FsStateBackend, MemoryStateBackend, PriorityQueueStateType};
 
 #[derive(Serialize, Deserialize)]
@@ -43,9 +42,9 @@ impl TryFrom<&RocksDbStateBackend> for Fields {
     fn try_from(backend: &RocksDbStateBackend) -> Result<Self> {
         let stream = match &backend.stream_backend {
             None => None,
-            Some(StreamBackend::Fs(backend)) => Some(StreamFields::Fs(backend.clone())),
-            Some(StreamBackend::Memory(backend)) => Some(StreamFields::Memory(backend.clone())),
-            Some(StreamBackend::Other(backend)) => {
+            Some(CheckpointStreamBackend::Fs(backend)) => Some(StreamFields::Fs(backend.clone())),
+            Some(CheckpointStreamBackend::Memory(backend)) => Some(StreamFields::Memory(backend.clone())),
+            Some(CheckpointStreamBackend::Other(backend)) => {
                 return Err(Error::unsupported(
                     "a RocksDB backend that checkpoints to a backend of the program's own cannot be serialized: use \
                      RocksDbStateBackend::embedded and give the job a storage",

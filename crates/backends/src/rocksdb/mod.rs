@@ -16,3 +16,4 @@ pub use factories::ConfigurableRocksDbOptionsFactory;
 pub(crate) use factories::OptionsFactories;
 pub use memory::RocksDbMemoryConfiguration;
 pub use options::PriorityQueueStateType;
+pub use stream_backend::CheckpointStreamBackend;
