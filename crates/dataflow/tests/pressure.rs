@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use highwater_dataflow::{
-    CollectionSource, Collector, DataStream, ExecutionConfig, GeneratorSource, Job, JobOutcome, Record, Sink,
+    Cluster, CollectionSource, Collector, DataStream, ExecutionConfig, GeneratorSource, Job, JobOutcome, Record, Sink,
     SinkContext, SinkWriter,
 };
 use highwater_state::ValueStateDescriptor;
@@ -80,7 +80,8 @@ fn stays_flat(
         Ok(())
     });
     let before = status("VmRSS:");
-    let config = ExecutionConfig::new().workers(2).checkpoint_interval(Duration::from_millis(50));
+    // Without checkpoints nothing but the flow of records moves a source on that waits for another one.
+    let config = ExecutionConfig::new().workers(2);
     let result = job.execute(&config).unwrap();
     let grown = status("VmHWM:") - before;
     println!("{test}: {} MiB", grown / MEBIBYTE);
@@ -179,6 +180,45 @@ fn two_branches_of_which_one_is_slow() {
         results.clone().sink("quick", SlowSink { each: usize::MAX });
         exchange(results, |(n, _)| *n).sink("slow", SlowSink { each: 5_000 });
     });
+}
+
+/// Credit comes back from another process too.
+#[test]
+fn a_fan_out_over_two_processes() {
+    const NAME: &str = "a_fan_out_over_two_processes";
+    const INDEX: &str = "HIGHWATER_TEST_PRESSURE_INDEX";
+    const HOSTS: &str = "HIGHWATER_TEST_PRESSURE_HOSTS";
+    if let (Ok(index), Ok(hosts)) = (std::env::var(INDEX), std::env::var(HOSTS)) {
+        let job = Job::new(NAME, |env| {
+            let numbers = env.source("numbers", GeneratorSource::new(|index| index as i64).count(100));
+            let words = numbers.flat_map(|number: i64, out: &mut Collector<(i64, String)>| {
+                out.extend((0..20_000).map(|n| (n, format!("result {n} of number {number}, forty bytes long"))));
+                Ok(())
+            });
+            exchange(words, |(n, _)| *n).sink("slow", SlowSink { each: 1_000 });
+            Ok(())
+        });
+        let hosts = hosts.split(',').map(str::to_owned).collect();
+        let before = status("VmRSS:");
+        let config = ExecutionConfig::new().cluster(Cluster { index: index.parse().unwrap(), hosts });
+        assert_eq!(job.execute(&config).unwrap().outcome, JobOutcome::Finished);
+        let grown = status("VmHWM:") - before;
+        println!("{NAME}, process {index}: {} MiB", grown / MEBIBYTE);
+        assert!(grown < LIMIT, "process {index}: {} MiB", grown / MEBIBYTE);
+        return;
+    }
+    let listeners: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    drop(listeners);
+    let start = |index: usize| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", NAME, "--nocapture"]).env(INDEX, index.to_string()).env(HOSTS, hosts.join(","));
+        command.spawn().unwrap()
+    };
+    let children: Vec<_> = (0..2).map(start).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
 }
 
 /// The function is left in the middle of a record, with the state of its key in use, while barriers come and go and the

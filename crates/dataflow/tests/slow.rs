@@ -142,6 +142,24 @@ fn at_1_s_per_record_a_stop_takes_less_than_10_s() {
     assert!(records <= 9, "{records} records of one subtask after the stop");
 }
 
+#[test]
+fn a_cancellation_is_seen_between_two_slow_records() {
+    for (each, most) in [(FAST, 40), (SLOW, 9)] {
+        let calls = Calls::default();
+        let handle = JobHandle::new();
+        let config = ExecutionConfig::new().workers(2).handle(&handle);
+        let job = slow_job(Place::Process, each, &calls);
+        let runner = thread::spawn(move || job.execute(&config).unwrap());
+        calls.wait_for(2);
+        let before = calls.get();
+        handle.cancel();
+        assert_eq!(runner.join().unwrap().outcome, JobOutcome::Cancelled);
+        let after = calls.get();
+        let records = after.iter().zip(before).map(|(after, before)| after - before).max().unwrap();
+        assert!(records <= most, "{each:?}: {records} records of one subtask after the cancellation");
+    }
+}
+
 /// One subtask fails while the other one is busy with slow records, and is left between two of them. Returns how many it
 /// processed after the failure.
 fn fail(each: Duration) -> u64 {

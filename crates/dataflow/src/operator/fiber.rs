@@ -154,3 +154,152 @@ fn carry_out<C, O>(
 pub(crate) fn cancelled() -> Error {
     Error::cancelled("the attempt is over")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    type Code = Box<dyn FnMut(u32, &mut Collector<String>) -> Result<()>>;
+
+    fn fiber(code: impl FnMut(u32, &mut Collector<String>) -> Result<()> + 'static) -> Fiber<u32, String> {
+        let code: Code = Box::new(code);
+        Fiber::new(Arc::default(), code).unwrap()
+    }
+
+    /// Goes on until the fiber has nothing to say but that it is done; how many results came in each chunk.
+    fn run(fiber: &mut Fiber<u32, String>, command: u32) -> Vec<usize> {
+        fiber.begin(command);
+        let mut chunks = Vec::new();
+        loop {
+            match fiber.resume() {
+                Signal::Chunk(records, weight) => {
+                    assert!(weight > 0);
+                    chunks.push(records.len());
+                }
+                Signal::Pause => {}
+                Signal::Done => return chunks,
+                Signal::Failed(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn emit(records: u32, out: &mut Collector<String>) {
+        (0..records).for_each(|_| out.collect("x".to_owned()));
+    }
+
+    /// Notes when it is dropped.
+    struct Guard(Rc<Cell<u32>>);
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    #[test]
+    fn results_leave_in_chunks_in_the_middle_of_a_command() {
+        let mut fiber = fiber(|records, out| {
+            emit(records, out);
+            Ok(())
+        });
+        assert_eq!(run(&mut fiber, 1), [1]);
+        let chunks = run(&mut fiber, 5_000);
+        assert!(chunks.len() > 4 && chunks.iter().sum::<usize>() == 5_000, "{chunks:?}");
+        assert!(run(&mut fiber, 0).is_empty());
+    }
+
+    #[test]
+    fn a_large_result_goes_alone() {
+        let mut fiber = fiber(|_, out| {
+            emit(3, out);
+            out.collect("x".repeat(1 << 20));
+            emit(2, out);
+            Ok(())
+        });
+        assert_eq!(run(&mut fiber, 0), [3, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_dropped_in_the_middle_is_unwound() {
+        let dropped = Rc::new(Cell::new(0));
+        let of_code = Guard(Rc::clone(&dropped));
+        let of_call = Rc::clone(&dropped);
+        let mut fiber = fiber(move |_, out| {
+            let _held = (&of_code, Guard(Rc::clone(&of_call)));
+            emit(100_000, out);
+            Ok(())
+        });
+        fiber.begin(0);
+        assert!(matches!(fiber.resume(), Signal::Chunk(..)));
+        assert_eq!(dropped.get(), 0);
+        drop(fiber);
+        assert_eq!(dropped.get(), 2, "what the function and its call held");
+    }
+
+    #[test]
+    fn a_function_that_catches_its_unwinding_is_not_called_again() {
+        let calls = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&calls);
+        let mut fiber = fiber(move |_, out| {
+            for _ in 0..10 {
+                out.breathe()?;
+                counted.set(counted.get() + 1);
+                let _ = catch_unwind(AssertUnwindSafe(|| emit(10_000, out)));
+            }
+            Ok(())
+        });
+        fiber.exit.pace.end_turn();
+        fiber.begin(0);
+        assert!(matches!(fiber.resume(), Signal::Pause));
+        assert!(matches!(fiber.resume(), Signal::Chunk(..)));
+        fiber.close();
+        assert_eq!(calls.get(), 1);
+        assert!(matches!(fiber.resume(), Signal::Done), "nothing is left to be run");
+    }
+
+    #[test]
+    fn after_an_error_or_a_panic_the_code_is_gone() {
+        for panics in [false, true] {
+            let dropped = Rc::new(Cell::new(0));
+            let guard = Guard(Rc::clone(&dropped));
+            let mut fiber = fiber(move |_, _| {
+                let _held = &guard;
+                assert!(!panics, "injected");
+                Err(Error::program("injected"))
+            });
+            fiber.begin(0);
+            let Signal::Failed(error) = fiber.resume() else { panic!("it has not failed") };
+            assert!(error.to_string().contains("injected"), "{error}");
+            assert_eq!(dropped.get(), 1);
+            fiber.begin(0);
+            assert!(matches!(fiber.resume(), Signal::Done));
+        }
+    }
+
+    /// A collector knows the way out of the fiber it belongs to, and no other one.
+    #[test]
+    fn a_collector_that_was_carried_off_leads_nowhere() {
+        let carried = Rc::new(RefCell::new(None));
+        let (to, from) = (Rc::clone(&carried), Rc::clone(&carried));
+        let mut first = fiber(move |_, out| {
+            emit(1, out);
+            *to.borrow_mut() = Some(std::mem::take(out));
+            emit(2, out);
+            Ok(())
+        });
+        assert_eq!(run(&mut first, 0), [2], "what came later has not been lost");
+        let mut second = fiber(move |_, out| {
+            if let Some(foreign) = &mut *from.borrow_mut() {
+                emit(10_000, foreign);
+            }
+            emit(3, out);
+            Ok(())
+        });
+        assert_eq!(run(&mut second, 0), [3]);
+        drop(first);
+        assert_eq!(run(&mut second, 0), [3], "its fiber is gone");
+    }
+}

@@ -160,10 +160,10 @@ impl<T: Serialize> SourceTask<T> {
             if limit == 0 || !self.outlet.has_room() {
                 break;
             }
-            if self.flow.expects_large() && !self.take_large() {
-                return Ok(());
-            }
-            status = self.parts.reader.poll(limit, &mut self.batch)?;
+            status = match self.wait_for_others() {
+                Some(wait) => SourceStatus::Idle(wait),
+                None => self.parts.reader.poll(limit, &mut self.batch)?,
+            };
             now = Instant::now();
             self.send(send, now);
             self.give_large();
@@ -185,17 +185,16 @@ impl<T: Serialize> SourceTask<T> {
         }
     }
 
-    /// Asks to have large records under way. Whoever has had some lets others ask first.
-    fn take_large(&mut self) -> bool {
+    /// How long to wait until this source may have large records under way, if it expects some. Whoever has had some lets
+    /// others ask first.
+    fn wait_for_others(&mut self) -> Option<Duration> {
+        if !self.flow.expects_large() {
+            return None;
+        }
         if std::mem::take(&mut self.was_large) {
-            self.activator.activate_after(LARGE_WAIT * 2);
-            return false;
+            return Some(LARGE_WAIT * 2);
         }
-        let is_mine = self.mailbox.attempt.take_large(self.large);
-        if !is_mine {
-            self.activator.activate_after(LARGE_WAIT);
-        }
-        is_mine
+        (!self.mailbox.attempt.take_large(self.large)).then_some(LARGE_WAIT)
     }
 
     /// Lets other sources have large records under way, when this one has none.

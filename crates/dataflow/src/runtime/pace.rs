@@ -246,3 +246,29 @@ impl Watch {
         std::process::exit(EXIT_CODE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_is_seen_twice_is_over_and_reports_come_ever_more_seldom() {
+        let pace = Arc::new(Pace::default());
+        let operator = pace.register("count".into());
+        let begin = Instant::now();
+        let mut watched = Watched::new(3, Arc::clone(&pace));
+        assert!(!watched.look(begin));
+        let turn = pace.begin(operator);
+        assert!(watched.look(begin) && !pace.is_over());
+        assert!(watched.look(begin + TICK) && pace.is_over());
+        assert_eq!(watched.describe(), "operator \"count\", subtask 3");
+        watched.look(begin + LONG_CALL);
+        assert_eq!(watched.allowed, LONG_CALL * 2);
+        drop(turn);
+        let _next = pace.begin(operator);
+        assert!(!pace.is_over());
+        watched.look(begin + LONG_CALL * 5);
+        assert!(!pace.is_over(), "another turn of the same operator");
+        assert_eq!(watched.allowed, LONG_CALL);
+    }
+}
