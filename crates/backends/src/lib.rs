@@ -81,7 +81,7 @@ pub use rocksdb::{
     RocksDBStateBackend, RocksDbMemoryConfiguration, RocksDbStateBackend,
 };
 pub use settings::{
-    CancellationSettings, CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedRetention, JobSettings,
-    RecoverySettings, RestartStrategy,
+    CancellationSettings, CheckpointSettings, CheckpointingMode, ClaimMode, ClusterSettings, ExternalizedRetention,
+    JobSettings, RecoverySettings, RestartStrategy,
 };
 pub use storage::select_checkpoint_storage;

@@ -134,6 +134,15 @@ options! {
     /// it never does.
     TASK_CANCELLATION_TIMEOUT: Duration = new("task.cancellation.timeout", "180 s");
 
+    /// Time between two signs of life of a process to another of its cluster, at least 1 ms.
+    HEARTBEAT_INTERVAL: Duration = new("heartbeat.interval", "10 s");
+    /// Time without a sign of life after which a process counts as lost, at least the interval.
+    HEARTBEAT_TIMEOUT: Duration = new("heartbeat.timeout", "50 s");
+    /// How long a process looks for the coordinating one before it ends, at least 1 ms.
+    REGISTRATION_TIMEOUT: Duration = new("taskmanager.registration.timeout", "5 min");
+    /// How long the coordinating process waits for all others before an attempt fails, at least 1 ms.
+    SLOT_REQUEST_TIMEOUT: Duration = new("slot.request.timeout", "5 min");
+
     /// Largest state, in bytes, of one stream of a memory backend that is created by name; 1 byte to 2147483647 bytes.
     MEMORY_MAX_STATE_SIZE: MemorySize = new("highwater.memory.max-state-size", "5 mb");
 }

@@ -10,8 +10,8 @@ use highwater_backends::{
 use highwater_checkpoint::CheckpointStorage;
 use highwater_types::{Error, Result};
 
-use crate::JobHandle;
 use crate::runtime::pace::Patience;
+use crate::{Cluster, JobHandle};
 
 /// What a job starts from.
 ///
@@ -39,18 +39,6 @@ pub enum StartFrom {
     Anew(String),
     /// Nothing, whatever is in the job's directory. What is there is replaced once a new checkpoint is complete.
     Fresh,
-}
-
-/// Several processes that run one job together. All run the same program with the same settings; each has its own
-/// index. A process that fails takes the others with it: whoever started them starts them again.
-///
-/// The connections between the processes are neither authenticated nor encrypted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
-    /// This process, from 0. Process 0 coordinates; all must reach the checkpoint storage.
-    pub index: usize,
-    /// `host:port` of each process, in the order of their indexes.
-    pub hosts: Vec<String>,
 }
 
 /// How a job is executed (Flink's `ExecutionConfig` and `CheckpointConfig`).
@@ -272,6 +260,7 @@ impl ExecutionConfig {
             .with("processes", processes)
             .with("index", process));
         }
+        self.cluster.as_ref().map(Cluster::check).transpose()?;
         let parallelism = u32::try_from(workers.saturating_mul(processes))
             .map_err(|_| Error::configuration("there are too many workers").with("workers", workers))?;
         let patience = Patience::from(&settings.cancellation);

@@ -9,6 +9,8 @@ use highwater_checkpoint::{
 };
 use highwater_types::{Error, ErrorKind, Result};
 
+use crate::cluster::protocol::Failure;
+use crate::cluster::{Allocators, Event, Leader, Member, Network, Relay};
 use crate::config::Resolved;
 use crate::finished::{Finished, FinishedMarker};
 use crate::graph::{OperatorKind, OperatorPlan};
@@ -17,15 +19,14 @@ use crate::restart::{Restarts, can_heal, random};
 use crate::restore::{check_snapshot, choose_max_parallelism};
 use crate::retention::{End, keeps};
 use crate::runtime::attempt::{Attempt, catch, lock};
-use crate::runtime::bridge::Outgoing;
-use crate::runtime::control::{Hub, Link, Port, Waker, Workers, connect};
+use crate::runtime::control::{Elsewhere, Hub, Link, Port, Workers, connect};
 use crate::runtime::driver::{Driver, DriverThread, SharedCoordinator};
 use crate::runtime::io::{Files, IoThread, SharedStore};
-use crate::runtime::message::{Ending, Opening, Restore};
+use crate::runtime::message::{Ending, Opening, Report, Restore};
 use crate::runtime::pace::{Pace, Watchdog};
 use crate::runtime::pool::{OpenStreams, SnapshotPool};
 use crate::runtime::requests::Requests;
-use crate::runtime::worker::{Elsewhere, WorkerSetup, run};
+use crate::runtime::worker::{WorkerSetup, run};
 use crate::start::{self, Lineage, SharedLineage, Snapshot};
 use crate::{ExecutionConfig, Job, JobHandle, JobOutcome};
 
@@ -33,10 +34,10 @@ use crate::{ExecutionConfig, Job, JobHandle, JobOutcome};
 const SNAPSHOT_THREADS: usize = 2;
 
 /// A job being executed in this process.
-pub(crate) struct Execution {
+struct Execution {
     job: Job,
     resolved: Resolved,
-    timely: timely::CommunicationConfig,
+    role: Role,
     plan: Vec<OperatorPlan>,
     handle: JobHandle,
     origin: Instant,
@@ -44,6 +45,39 @@ pub(crate) struct Execution {
     coordination: Option<Coordination>,
     /// Whether an attempt has come so far that all operators were open.
     has_run: bool,
+}
+
+/// What this process is to others.
+enum Role {
+    Alone,
+    Leader(Arc<Leader>),
+    Member(Arc<Member>),
+}
+
+/// Executes a job in this process, alone or with others.
+pub(crate) fn execute(
+    job: &Job,
+    config: &ExecutionConfig,
+    resolved: Resolved,
+    plan: Vec<OperatorPlan>,
+) -> Result<JobOutcome> {
+    let Some(cluster) = config.cluster.as_ref().filter(|cluster| cluster.hosts.len() > 1) else {
+        return Execution::new(job, config, resolved, plan, Role::Alone)?.run();
+    };
+    let network = Network::new(cluster, job.id(), resolved.workers, &resolved.settings.cluster)?;
+    if network.index > 0 {
+        let member = Arc::new(Member::open(&network, &config.handle)?);
+        return Execution::new(job, config, resolved, plan, Role::Member(Arc::clone(&member)))?.follow(&member);
+    }
+    // Before anything can be refused: the others learn of it.
+    let leader = Arc::new(Leader::open(&network, &config.handle)?);
+    let role = Role::Leader(Arc::clone(&leader));
+    let outcome = catch(|| Execution::new(job, config, resolved, plan, role)?.run());
+    leader.announce(match &outcome {
+        Ok(outcome) => Ok((*outcome).into()),
+        Err(error) => Err(Failure::new(error)),
+    });
+    outcome
 }
 
 /// What the coordinating process keeps over all attempts.
@@ -60,30 +94,21 @@ struct Coordination {
 }
 
 impl Execution {
-    pub(crate) fn new(
+    fn new(
         job: &Job,
         config: &ExecutionConfig,
         resolved: Resolved,
         plan: Vec<OperatorPlan>,
+        role: Role,
     ) -> Result<Self> {
         // Without a snapshot, as early as possible.
         choose_max_parallelism(resolved.settings.max_parallelism, None, resolved.parallelism)?;
         let coordination = (resolved.process == 0).then(|| Coordination::open(job, &resolved)).transpose()?;
-        let timely = match &config.cluster {
-            Some(cluster) if cluster.hosts.len() > 1 => timely::CommunicationConfig::Cluster {
-                threads: resolved.workers,
-                process: cluster.index,
-                addresses: cluster.hosts.clone(),
-                report: false,
-                zerocopy: false,
-            },
-            _ => timely::CommunicationConfig::Process(resolved.workers),
-        };
         let handle = config.handle.clone();
         Ok(Self {
             job: job.clone(),
             resolved,
-            timely,
+            role,
             plan,
             handle,
             origin: Instant::now(),
@@ -93,7 +118,7 @@ impl Execution {
     }
 
     /// Runs attempts until one comes to an end, or a failure is not forgiven.
-    pub(crate) fn run(mut self) -> Result<JobOutcome> {
+    fn run(mut self) -> Result<JobOutcome> {
         if !self.choose_start()? {
             return Ok(JobOutcome::AlreadyFinished);
         }
@@ -109,27 +134,96 @@ impl Execution {
 
     fn run_attempts(&mut self) -> Result<Ending> {
         let mut restarts = Restarts::new(self.resolved.settings.restart.clone());
+        let mut last_failure = None;
         for number in 1.. {
-            let failure = match self.attempt(number) {
+            let ending = match self.wait_for_members() {
+                Ok(true) => self.attempt(number, &attempt_id(number)),
+                Ok(false) => return self.end_without_attempt(last_failure),
+                Err(error) => Err(error),
+            };
+            let failure = match ending {
                 Ok(ending) => return Ok(ending),
                 Err(failure) => failure,
             };
             self.has_run |= matches!(self.handle.progress().status, JobStatus::Running | JobStatus::Finishing);
-            let delay = match can_heal(&failure) && !self.is_cluster() {
-                true => restarts.next(self.origin.elapsed(), random()),
-                false => None,
-            };
-            let Some(delay) = delay.filter(|_| !self.handle.is_cancelled()) else { return Err(failure) };
-            tracing::warn!(attempt = number, error = %failure, ?delay, "the attempt failed; the job restarts");
-            self.handle.update(|progress| {
-                progress.status = JobStatus::Restarting;
-                progress.last_failure = Some(failure.to_string());
-            });
-            if self.handle.wait(delay) {
-                return Err(failure);
-            }
+            last_failure = Some(self.recover(number, failure, &mut restarts)?);
         }
         Err(Error::internal("there are no more attempt numbers"))
+    }
+
+    /// The end of a job that somebody stopped or cancelled between two attempts.
+    fn end_without_attempt(&self, last_failure: Option<Error>) -> Result<Ending> {
+        match last_failure {
+            Some(failure) => Err(failure),
+            None if self.handle.is_cancelled() => Err(Error::cancelled("the job was cancelled")),
+            None => Ok(Ending::Stopped),
+        }
+    }
+
+    /// Runs the attempts that process 0 begins, until it says how the job ended.
+    fn follow(self, member: &Member) -> Result<JobOutcome> {
+        self.warn();
+        let mut restarts = Restarts::new(self.resolved.settings.restart.clone());
+        let (mut newest, mut last_failure) = (0, None);
+        loop {
+            if !member.join()? {
+                return match self.end_without_attempt(last_failure) {
+                    Err(_) if self.handle.is_cancelled() => Ok(JobOutcome::Cancelled),
+                    ending => Ok(ending?.outcome()),
+                };
+            }
+            let failure = loop {
+                match member.next() {
+                    Event::Start { attempt, attempt_id } => {
+                        newest = attempt;
+                        if let Err(failure) = self.attempt(attempt, &attempt_id) {
+                            tracing::warn!(attempt, error = %failure, "the attempt failed; process 0 decides what follows");
+                            self.note_failure(&failure);
+                            last_failure = Some(failure);
+                        }
+                    }
+                    Event::End(verdict) => {
+                        member.take_leave();
+                        return verdict
+                            .map(Into::into)
+                            .map_err(|failure| failure.at_home(member.leader(), last_failure));
+                    }
+                    Event::Lost(failure) => break failure,
+                }
+            };
+            member.leave();
+            last_failure = Some(self.recover(newest, failure, &mut restarts)?);
+        }
+    }
+
+    /// Waits as the restart strategy says, and gives the failure back; it is an error if nothing follows it.
+    fn recover(&self, attempt: u64, failure: Error, restarts: &mut Restarts) -> Result<Error> {
+        let delay = match can_heal(&failure) {
+            true => restarts.next(self.origin.elapsed(), random()),
+            false => None,
+        };
+        let Some(delay) = delay.filter(|_| !self.handle.is_cancelled()) else { return Err(failure) };
+        tracing::warn!(attempt, error = %failure, ?delay, "the attempt failed; the job restarts");
+        self.note_failure(&failure);
+        if self.handle.wait(delay) {
+            return Err(failure);
+        }
+        Ok(failure)
+    }
+
+    fn note_failure(&self, failure: &Error) {
+        self.handle.update(|progress| {
+            progress.status = JobStatus::Restarting;
+            progress.last_failure = Some(failure.to_string());
+        });
+    }
+
+    /// Whether all processes are there. False if somebody asked for a stop.
+    fn wait_for_members(&self) -> Result<bool> {
+        match &self.role {
+            Role::Leader(leader) => leader.wait_for_members(),
+            Role::Alone | Role::Member(_) => Ok(true),
+        }
     }
 
     /// Finds the snapshot to begin with. False if the job has finished before. Nothing is touched before it is found.
@@ -186,31 +280,37 @@ impl Execution {
     }
 
     /// Runs one attempt. When it returns, none of its threads is alive.
-    fn attempt(&mut self, number: u64) -> Result<Ending> {
+    fn attempt(&self, number: u64, attempt_id: &str) -> Result<Ending> {
         let attempt = Arc::new(Attempt::new(number));
+        let ending = self.run_attempt(&attempt, attempt_id);
+        attempt.cancel();
+        match &self.role {
+            Role::Alone => {}
+            Role::Leader(leader) => leader.end(number, ending.as_ref().err()),
+            Role::Member(member) => member.end(number),
+        }
+        ending
+    }
+
+    fn run_attempt(&self, attempt: &Arc<Attempt>, attempt_id: &str) -> Result<Ending> {
         self.handle.update(|progress| {
             progress.status = JobStatus::Starting;
-            progress.attempt = number;
+            progress.attempt = attempt.number;
         });
-        let (hub, elsewhere, links) = self.control_plane();
-        let driver = match &self.coordination {
-            Some(coordination) => Some(self.driver(coordination, &attempt, hub)?),
-            None => {
-                // What its workers report goes to process 0.
-                if let Some(elsewhere) = &elsewhere {
-                    *lock(&elsewhere.outgoing) = Some(Outgoing::Reports(hub));
-                }
-                None
-            }
+        let (hub, reports, links) = self.control_plane(attempt.number);
+        let (driver, relay) = match (&self.coordination, &self.role) {
+            (Some(coordination), _) => (Some(self.driver(coordination, attempt, attempt_id, hub)?), None),
+            (None, Role::Member(member)) => (None, Some(member.relay(attempt, hub)?)),
+            (None, _) => return Err(Error::internal("nobody coordinates the job")),
         };
-        let pool = SnapshotPool::start(SNAPSHOT_THREADS, &self.streams(), &attempt)?;
+        let pool = SnapshotPool::start(SNAPSHOT_THREADS, &self.streams(), attempt)?;
         let jobs = pool.sender().ok_or_else(|| Error::internal("the pool of threads is closed"))?;
         let settings = &self.resolved.settings;
         let first_worker = self.resolved.process * self.resolved.workers;
         let paces: Vec<Arc<Pace>> = (0..self.resolved.workers).map(|_| Arc::default()).collect();
-        let watchdog = Watchdog::start(&attempt, &paces, first_worker, self.resolved.patience)?;
+        let watchdog = Watchdog::start(attempt, &paces, first_worker, self.resolved.patience)?;
         let setup = Arc::new(WorkerSetup {
-            attempt: Arc::clone(&attempt),
+            attempt: Arc::clone(attempt),
             program: Arc::clone(self.job.program()),
             job_id: self.job.id().to_string(),
             store: self.resolved.backend.keyed_store(),
@@ -223,13 +323,15 @@ impl Execution {
             paces,
             first_worker,
             links,
-            elsewhere,
             ending: Mutex::new(None),
         });
-        self.handle.attach(Some(&attempt));
-        let driver = driver.map(Driver::start).transpose()?;
-        // Timely's communication threads panic where they cannot go on.
-        let started = catch(|| self.start_workers(&setup));
+        self.handle.attach(Some(attempt));
+        let mut running = None;
+        let started = catch(|| {
+            let allocators = self.connect(attempt, attempt_id, reports)?;
+            running = driver.map(Driver::start).transpose()?;
+            start_workers(allocators, &setup)
+        });
         self.handle.attach(None);
         if let Err(error) = started {
             attempt.fail(error);
@@ -240,7 +342,8 @@ impl Execution {
         drop(setup);
         drop(watchdog);
         drop(pool);
-        match driver.map(DriverThread::join).transpose() {
+        relay.into_iter().for_each(Relay::join);
+        match running.map(DriverThread::join).transpose() {
             Ok(driver) => driver.into_iter().for_each(Driver::finish),
             Err(error) => attempt.fail(error),
         }
@@ -252,16 +355,24 @@ impl Execution {
         }
     }
 
-    /// The ends of the control plane in this process, and what connects it with that of other processes.
-    fn control_plane(&self) -> (Hub, Option<Elsewhere>, Vec<Link>) {
+    /// The ends of the control plane in this process.
+    fn control_plane(&self, attempt: u64) -> (Hub, Port<Report>, Vec<Link>) {
         let local = self.resolved.workers as u32;
         let workers = Workers { first: self.resolved.process as u32 * local, local, all: self.resolved.parallelism };
-        let waker = Waker::default();
-        let (remote, outgoing) = Port::new(&waker);
-        let (hub, reports, links) = connect(workers, self.is_cluster().then_some(remote));
-        let orders = hub.orders().clone();
-        let elsewhere = Elsewhere { outgoing: Mutex::new(Some(Outgoing::Orders(outgoing))), waker, reports, orders };
-        (hub, self.is_cluster().then_some(elsewhere), links)
+        let elsewhere: Option<Arc<dyn Elsewhere>> = match &self.role {
+            Role::Leader(leader) => Some(Arc::new(leader.orders(attempt))),
+            Role::Alone | Role::Member(_) => None,
+        };
+        connect(workers, elsewhere)
+    }
+
+    /// What timely runs on: connections with all other processes, if there are any.
+    fn connect(&self, attempt: &Arc<Attempt>, attempt_id: &str, reports: Port<Report>) -> Result<Allocators> {
+        match &self.role {
+            Role::Alone => timely::CommunicationConfig::Process(self.resolved.workers).try_build().map_err(refused),
+            Role::Leader(leader) => leader.begin(attempt, attempt_id, reports),
+            Role::Member(member) => member.begin(attempt, attempt_id),
+        }
     }
 
     /// Nobody writes any more: removes what was uploaded for acknowledgements that have never arrived.
@@ -286,25 +397,6 @@ impl Execution {
             .with("older checkpoint", older.map_or("none", |checkpoint| checkpoint.pointer()))
     }
 
-    /// A cluster is restarted by whoever started its processes.
-    fn is_cluster(&self) -> bool {
-        self.resolved.parallelism as usize > self.resolved.workers
-    }
-
-    fn start_workers(&self, setup: &Arc<WorkerSetup>) -> Result<()> {
-        let refused = |error: String| Error::storage("the workers could not be started").with("reason", error);
-        let (allocators, others) = self.timely.clone().try_build().map_err(refused)?;
-        let shared = Arc::clone(setup);
-        let config = timely::WorkerConfig::default();
-        let guards = timely::execute::execute_from(allocators, others, config, move |worker| run(worker, &shared));
-        for result in guards.map_err(refused)?.join() {
-            if let Err(panic) = result {
-                setup.attempt.fail(Error::internal("a worker thread panicked").with("panic", panic));
-            }
-        }
-        Ok(())
-    }
-
     fn streams(&self) -> OpenStreams {
         let (storage, job) = (Arc::clone(&self.resolved.storage), self.job.id());
         Arc::new(move |checkpoint, savepoint, cancel| -> Result<Arc<dyn CheckpointStreamFactory>> {
@@ -315,7 +407,13 @@ impl Execution {
         })
     }
 
-    fn driver(&self, coordination: &Coordination, attempt: &Arc<Attempt>, hub: Hub) -> Result<Driver> {
+    fn driver(
+        &self,
+        coordination: &Coordination,
+        attempt: &Arc<Attempt>,
+        attempt_id: &str,
+        hub: Hub,
+    ) -> Result<Driver> {
         let snapshot = coordination.snapshot(&self.resolved)?;
         if let Some(snapshot) = &snapshot {
             let metadata = CheckpointMetadata::read(&snapshot.restore.metadata)?;
@@ -337,7 +435,7 @@ impl Execution {
             default_target.or_else(|| self.resolved.settings.checkpointing.savepoint_directory.clone());
         let opening = Opening {
             attempt: attempt.number,
-            attempt_id: attempt_id(attempt.number),
+            attempt_id: attempt_id.to_owned(),
             first_checkpoint: coordination.next_checkpoint(),
             restore,
         };
@@ -408,6 +506,23 @@ impl Coordination {
         let begun = lock(&self.coordinator).next_checkpoint();
         lock(&self.store).next_checkpoint_id().max(begun).max(self.first_checkpoint)
     }
+}
+
+/// Runs the workers of this process to their end.
+fn start_workers((allocators, others): Allocators, setup: &Arc<WorkerSetup>) -> Result<()> {
+    let shared = Arc::clone(setup);
+    let config = timely::WorkerConfig::default();
+    let guards = timely::execute::execute_from(allocators, others, config, move |worker| run(worker, &shared));
+    for result in guards.map_err(refused)?.join() {
+        if let Err(panic) = result {
+            setup.attempt.fail(Error::internal("a worker thread panicked").with("panic", panic));
+        }
+    }
+    Ok(())
+}
+
+fn refused(error: String) -> Error {
+    Error::storage("the workers could not be started").with("reason", error)
 }
 
 /// A name no other attempt ever had: two processes cannot hold the lock of a job at the same nanosecond.

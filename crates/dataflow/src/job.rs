@@ -6,7 +6,7 @@ use std::sync::Arc;
 use highwater_checkpoint::JobId;
 use highwater_types::{Error, Result};
 
-use crate::execution::Execution;
+use crate::execution::execute;
 use crate::graph::{Build, OperatorKind, OperatorPlan, StreamEnvironment};
 use crate::progress::Progress;
 use crate::runtime::attempt::catch;
@@ -119,7 +119,7 @@ impl Job {
         let _running = handle.begin()?;
         let resolved = config.resolve()?;
         let plan = self.plan(resolved.parallelism)?;
-        let outcome = Execution::new(self, config, resolved, plan).and_then(Execution::run)?;
+        let outcome = execute(self, config, resolved, plan)?;
         handle.update(|progress| progress.status = JobStatus::Ended);
         Ok(JobResult { outcome, progress: handle.progress() })
     }

@@ -41,8 +41,11 @@
 //! from source to sink, all results of one call of a function included, and a function that suddenly becomes slow still
 //! has what a quick one was given before it. A function that makes large records itself has one under way at each
 //! operator behind it, and every subtask of it does. Several processes run a job together
-//! ([`Cluster`]), but a failure in one ends all of them; whoever started them starts them again.
+//! ([`Cluster`]): when one fails or is lost, all go back to the newest checkpoint, and a process that has gone is waited for,
+//! but somebody else has to start it again. Process 0 coordinates; as long as it is gone the job stands still. Connections
+//! are authenticated, not encrypted.
 
+mod cluster;
 mod config;
 mod execution;
 mod finished;
@@ -59,7 +62,8 @@ mod sink;
 mod source;
 mod start;
 
-pub use config::{Cluster, ExecutionConfig, StartFrom};
+pub use cluster::{Cluster, Secret};
+pub use config::{ExecutionConfig, StartFrom};
 pub use graph::{Collector, DataStream, KeyedStream, OpenContext, Record, StreamEnvironment};
 pub use job::{Job, JobOutcome, JobResult};
 pub use pending::Pending;

@@ -286,6 +286,12 @@ impl JobHandle {
         Ok(Running(self))
     }
 
+    /// Whether somebody stopped or cancelled the job.
+    pub(crate) fn is_ending(&self) -> bool {
+        let state = lock(&self.shared.state);
+        state.is_stopped || state.is_cancelled
+    }
+
     /// Whether somebody cancelled the job.
     pub(crate) fn is_cancelled(&self) -> bool {
         lock(&self.shared.state).is_cancelled

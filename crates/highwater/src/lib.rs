@@ -83,10 +83,10 @@
 //! - `testing`: a file system in memory that yields crash images (`checkpoint::CrashFileSystem`).
 
 pub use highwater_backends::{
-    BackendRegistry, CheckpointSettings, CheckpointingMode, ClaimMode, ConfigOption, ConfigValue, Configuration,
-    CustomStateBackend, ExternalizedRetention, FsStateBackend, HashMapStateBackend, JobSettings, KeyedStore,
-    MemorySize, MemoryStateBackend, OptionInfo, RecoverySettings, RestartStrategy, StateBackend, StateBackendFactory,
-    format_duration, options, parse_duration, select_checkpoint_storage,
+    BackendRegistry, CheckpointSettings, CheckpointingMode, ClaimMode, ClusterSettings, ConfigOption, ConfigValue,
+    Configuration, CustomStateBackend, ExternalizedRetention, FsStateBackend, HashMapStateBackend, JobSettings,
+    KeyedStore, MemorySize, MemoryStateBackend, OptionInfo, RecoverySettings, RestartStrategy, StateBackend,
+    StateBackendFactory, format_duration, options, parse_duration, select_checkpoint_storage,
 };
 #[cfg(feature = "rocksdb")]
 pub use highwater_backends::{
@@ -96,8 +96,8 @@ pub use highwater_backends::{
 pub use highwater_dataflow::{
     CheckpointStatistics, Cluster, CollectionSource, Collector, DataStream, Durability, ExecutionConfig, FileSink,
     FileSource, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream, OpenContext, Pending,
-    Progress, Record, RestoredFrom, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader, SourceStatus,
-    StartFrom, StreamEnvironment,
+    Progress, Record, RestoredFrom, Secret, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader,
+    SourceStatus, StartFrom, StreamEnvironment,
 };
 #[cfg(feature = "rocksdb")]
 pub use highwater_rocksdb::PredefinedOptions;

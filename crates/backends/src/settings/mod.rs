@@ -2,12 +2,14 @@
 
 mod cancellation;
 mod checkpointing;
+mod cluster;
 mod range;
 mod recovery;
 mod restart;
 
 pub use cancellation::CancellationSettings;
 pub use checkpointing::{CheckpointSettings, CheckpointingMode, ExternalizedRetention};
+pub use cluster::ClusterSettings;
 pub(crate) use range::Ranged;
 pub use recovery::{ClaimMode, RecoverySettings};
 pub use restart::RestartStrategy;
@@ -48,6 +50,8 @@ pub struct JobSettings {
     pub restart: RestartStrategy,
     /// How long user code may go on after its job was cancelled or has failed.
     pub cancellation: CancellationSettings,
+    /// How several processes find and watch each other.
+    pub cluster: ClusterSettings,
     /// Number of key groups of operators that do not set it (`pipeline.max-parallelism`); none: derived.
     pub max_parallelism: Option<MaxParallelism>,
     /// Largest sum of inline state in one task's acknowledgement (`pekko.framesize`, default 10,485,760 bytes).
@@ -69,6 +73,7 @@ impl JobSettings {
             checkpointing,
             cancellation: CancellationSettings::from_configuration(configuration)?,
             recovery: RecoverySettings::from_configuration(configuration)?,
+            cluster: ClusterSettings::from_configuration(configuration)?,
             max_parallelism: max_parallelism(configuration)?,
             acknowledgement_limit: configuration
                 .ranged(&options::FRAMESIZE, MemorySize::from_bytes(1)..=MemorySize::MAX)?,

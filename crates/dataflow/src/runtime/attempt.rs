@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 
 use highwater_checkpoint::{CancelToken, SubtaskState};
-use highwater_types::{Error, Result};
+use highwater_types::{Error, ErrorKind, Result};
 
 use super::requests::Request;
 
@@ -18,7 +18,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The attempt-wide flag: set by the first failure, seen by all threads, never taken back.
 #[derive(Debug, Default)]
 pub(crate) struct Attempt {
-    /// Number within this process, from 1.
+    /// Number, from 1 in each process 0.
     pub(crate) number: u64,
     cancel: CancelToken,
     failure: Mutex<Option<Error>>,
@@ -71,9 +71,9 @@ impl Attempt {
         lock(&self.failure).take()
     }
 
-    /// The first failure, for others to know.
-    pub(crate) fn failure_text(&self) -> Option<String> {
-        lock(&self.failure).as_ref().map(ToString::to_string)
+    /// Kind and text of the first failure, for others to know.
+    pub(crate) fn failure(&self) -> Option<(ErrorKind, String)> {
+        lock(&self.failure).as_ref().map(|failure| (failure.kind(), failure.to_string()))
     }
 
     /// Passes a request on to the coordinator, if this process has it and the attempt runs. Otherwise it is refused.

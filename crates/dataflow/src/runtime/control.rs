@@ -1,6 +1,6 @@
 //! The control plane of one attempt: reports go from workers to the coordinator, orders from the coordinator to single
 //! workers, in order for each. In the process of the coordinator these are channels; every other process has a relay in
-//! the coordinator's place, which passes both on.
+//! the coordinator's place, which passes both on ([`cluster`](crate::cluster)).
 
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
@@ -8,6 +8,7 @@ use std::thread::{self, Thread};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::message::{Order, Report};
+use crate::cluster::protocol::Failure;
 
 /// Wakes the thread that looks into a channel, once that thread runs. It looks before it parks for the first time.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +81,6 @@ impl Link {
 }
 
 /// The coordinator's end, or that of the relay in its place.
-#[derive(Debug)]
 pub(crate) struct Hub {
     reports: Receiver<Report>,
     waker: Waker,
@@ -103,14 +103,23 @@ impl Hub {
     }
 }
 
+/// The way to workers of other processes.
+pub(crate) trait Elsewhere: Send + Sync {
+    /// Sends an order to one worker.
+    fn order(&self, worker: u32, order: Order);
+
+    /// Tells the other processes that the attempt has failed.
+    fn leave(&self, failure: Failure);
+}
+
 /// Ways to all workers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Orders {
     /// Index of the first worker of this process.
     first: u32,
     local: Vec<Port<Order>>,
-    /// The way to workers of other processes, from the coordinator.
-    remote: Option<Port<(u32, Order)>>,
+    /// Only in the process of the coordinator.
+    elsewhere: Option<Arc<dyn Elsewhere>>,
     /// Workers of all processes.
     workers: u32,
 }
@@ -119,9 +128,9 @@ impl Orders {
     /// Sends an order to one worker.
     pub(crate) fn send(&self, worker: u32, order: Order) {
         let local = worker.checked_sub(self.first).and_then(|index| self.local.get(index as usize));
-        match (local, &self.remote) {
+        match (local, &self.elsewhere) {
             (Some(port), _) => port.send(order),
-            (None, Some(remote)) => remote.send((worker, order)),
+            (None, Some(elsewhere)) => elsewhere.order(worker, order),
             (None, None) => tracing::error!(worker, "an order for a worker that nobody knows"),
         }
     }
@@ -129,6 +138,13 @@ impl Orders {
     /// Sends an order to all workers.
     pub(crate) fn broadcast(&self, order: &Order) {
         (0..self.workers).for_each(|worker| self.send(worker, order.clone()));
+    }
+
+    /// Tells the other processes that the attempt has failed. Those of this process share it.
+    pub(crate) fn leave(&self, failure: Failure) {
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.leave(failure);
+        }
     }
 }
 
@@ -145,7 +161,7 @@ pub(crate) struct Workers {
 
 /// The ends of one attempt in this process: the hub, a way for reports that come from elsewhere, and the links of the
 /// workers.
-pub(crate) fn connect(workers: Workers, remote: Option<Port<(u32, Order)>>) -> (Hub, Port<Report>, Vec<Link>) {
+pub(crate) fn connect(workers: Workers, elsewhere: Option<Arc<dyn Elsewhere>>) -> (Hub, Port<Report>, Vec<Link>) {
     let waker = Waker::default();
     let (reports, receiver) = Port::new(&waker);
     let (local, links) = (0..workers.local)
@@ -155,7 +171,7 @@ pub(crate) fn connect(workers: Workers, remote: Option<Port<(u32, Order)>>) -> (
             (port, Link { reports: reports.clone(), orders, waker })
         })
         .unzip();
-    let orders = Orders { first: workers.first, local, remote, workers: workers.all };
+    let orders = Orders { first: workers.first, local, elsewhere, workers: workers.all };
     (Hub { reports: receiver, waker, orders }, reports, links)
 }
 
@@ -163,10 +179,20 @@ pub(crate) fn connect(workers: Workers, remote: Option<Port<(u32, Order)>>) -> (
 mod tests {
     use super::*;
 
+    struct Noted(Sender<u32>);
+
+    impl Elsewhere for Noted {
+        fn order(&self, worker: u32, _: Order) {
+            self.0.send(worker).unwrap();
+        }
+
+        fn leave(&self, _: Failure) {}
+    }
+
     #[test]
     fn orders_reach_single_workers_here_and_elsewhere_in_order() {
-        let (remote, elsewhere) = Port::new(&Waker::default());
-        let (hub, _, links) = connect(Workers { first: 2, local: 2, all: 6 }, Some(remote));
+        let (noted, elsewhere) = unbounded();
+        let (hub, _, links) = connect(Workers { first: 2, local: 2, all: 6 }, Some(Arc::new(Noted(noted))));
         hub.orders().send(3, Order::Abort { checkpoint: 7 });
         hub.orders().send(5, Order::Abort { checkpoint: 8 });
         hub.orders().broadcast(&Order::Abort { checkpoint: 9 });
@@ -179,8 +205,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(links.iter().map(numbers).collect::<Vec<_>>(), [vec![9], vec![7, 9]]);
-        let remote: Vec<u32> = elsewhere.try_iter().map(|(worker, _)| worker).collect();
-        assert_eq!(remote, [5, 0, 1, 4, 5]);
+        assert_eq!(elsewhere.try_iter().collect::<Vec<_>>(), [5, 0, 1, 4, 5]);
     }
 
     #[test]

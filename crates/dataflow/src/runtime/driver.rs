@@ -14,6 +14,7 @@ use super::control::{Hub, Orders};
 use super::io::{Acknowledgement, IoDone, IoJob, IoThread, Written};
 use super::message::{Ending, Opening, Order, Report};
 use super::requests::{Request, Requests};
+use crate::cluster::protocol::Failure;
 use crate::progress::{CheckpointStatistics, JobHandle, JobStatus};
 
 /// The protocol, kept over all attempts of this process.
@@ -93,8 +94,8 @@ impl Driver {
                 Err(error) => self.attempt.fail(error),
             }
         }
-        if let Some(reason) = self.attempt.failure_text() {
-            self.orders().broadcast(&Order::Leave { reason });
+        if let Some((kind, text)) = self.attempt.failure() {
+            self.orders().leave(Failure::from_parts(kind, text));
         }
         self
     }
@@ -178,7 +179,6 @@ impl Driver {
             Report::SourcesFinished { worker } => {
                 self.finished.insert(worker);
             }
-            Report::Stop => self.is_stopping = true,
             Report::Committed { worker } => {
                 self.committed.insert(worker);
                 if let (true, Some(ending)) =
@@ -188,7 +188,6 @@ impl Driver {
                     self.requests.ended();
                 }
             }
-            Report::Failed { reason } => return Err(failed_elsewhere(&reason)),
         }
         self.end_if_due();
         Ok(())
@@ -320,9 +319,4 @@ impl DriverThread {
     pub(crate) fn join(self) -> Result<Driver> {
         self.0.join().map_err(|panic| panicked(&*panic))
     }
-}
-
-/// The error in the processes to which a failure did not happen.
-pub(crate) fn failed_elsewhere(reason: &str) -> Error {
-    Error::program("the job failed in another process").with("reason", reason)
 }

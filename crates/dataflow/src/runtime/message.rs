@@ -5,21 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::JobOutcome;
 
-/// One message and the worker it goes to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Envelope {
-    pub(crate) to: u32,
-    pub(crate) message: Message,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Message {
-    /// To the coordinator.
-    Report(Report),
-    /// To one worker.
-    Order(Order),
-}
-
 /// From a worker to the coordinator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
@@ -37,12 +22,8 @@ pub(crate) enum Report {
     Decline { attempt: u64, checkpoint: u64, worker: u32, reason: String },
     /// None of the worker's sources will ever have another record.
     SourcesFinished { worker: u32 },
-    /// Somebody asked for a stop with a checkpoint.
-    Stop,
     /// All sinks of the worker have committed the final checkpoint.
     Committed { worker: u32 },
-    /// The attempt failed in another process.
-    Failed { reason: String },
 }
 
 /// From the coordinator to a worker.
@@ -58,8 +39,6 @@ pub(crate) enum Order {
     Abort { checkpoint: u64 },
     /// The final checkpoint is committed everywhere: let go.
     End(Ending),
-    /// The attempt failed in some process: leave.
-    Leave { reason: String },
 }
 
 /// How an attempt ended that did not fail.

@@ -1,7 +1,6 @@
 //! What one attempt to run a job is made of: threads, the control plane, the coordinator, and the time of the dataflow.
 
 pub(crate) mod attempt;
-pub(crate) mod bridge;
 pub(crate) mod control;
 pub(crate) mod driver;
 pub(crate) mod flow;

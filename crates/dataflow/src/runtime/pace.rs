@@ -233,7 +233,7 @@ impl Watch {
         if running.is_empty() {
             running.extend(self.workers.iter().map(Watched::describe));
         }
-        let failure = self.attempt.failure_text().map(|text| format!(" (the attempt failed: {text})"));
+        let failure = self.attempt.failure().map(|(_, text)| format!(" (the attempt failed: {text})"));
         let text = format!(
             "a cancelled job does not end after {time:?} (task.cancellation.timeout): {} does not return; the process \
              ends with status {EXIT_CODE}{}",

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use highwater_backends::KeyedStore;
@@ -12,11 +11,9 @@ use timely::dataflow::operators::probe::Handle as Probe;
 use timely::worker::Worker;
 
 use super::attempt::{Attempt, catch, lock};
-use super::bridge::{Bridge, Outgoing};
-use super::control::{Link, Orders, Port, Waker};
-use super::driver::failed_elsewhere;
+use super::control::Link;
 use super::mailbox::Mailbox;
-use super::message::{Ending, Opening, Order, Report, Restore};
+use super::message::{Ending, Opening, Order, Restore};
 use super::pace::Pace;
 use super::pool::Job;
 use super::time::Time;
@@ -45,24 +42,9 @@ pub(crate) struct WorkerSetup {
     pub(crate) first_worker: usize,
     /// The workers' ends of the control plane. Each takes its own.
     pub(crate) links: Vec<Link>,
-    /// The way to the other processes; none where there are none.
-    pub(crate) elsewhere: Option<Elsewhere>,
     /// How the attempt ended; none as long as it has not come to its end.
     pub(crate) ending: Mutex<Option<Ending>>,
 }
-
-/// What connects the control planes of several processes.
-pub(crate) struct Elsewhere {
-    /// What goes out. The first worker of the process takes it.
-    pub(crate) outgoing: Mutex<Option<Outgoing>>,
-    /// Woken when something is to go out.
-    pub(crate) waker: Waker,
-    pub(crate) reports: Port<Report>,
-    pub(crate) orders: Orders,
-}
-
-/// A failing process goes on for this long, so that the others hear of it.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Runs one worker until its dataflows are complete or the attempt is cancelled.
 pub(crate) fn run(worker: &mut Worker, setup: &WorkerSetup) {
@@ -87,13 +69,9 @@ struct WorkerLoop<'a> {
     worker: &'a mut Worker,
     setup: &'a WorkerSetup,
     link: Link,
-    bridge: Option<Bridge>,
     data: Option<DataDataflow>,
     /// Whether the worker has done its part.
     is_done: bool,
-    has_reported_stop: bool,
-    /// Whether the failure is known elsewhere.
-    has_reported_failure: bool,
 }
 
 /// The data dataflow while it runs.
@@ -111,37 +89,18 @@ impl<'a> WorkerLoop<'a> {
         let link = own.and_then(|index| setup.links.get(index)).cloned();
         let link = link.ok_or_else(|| Error::internal("a worker without a link").with("worker", worker.index()))?;
         link.register();
-        let bridge = setup.elsewhere.as_ref().map(|elsewhere| {
-            let is_first = worker.index() == setup.first_worker;
-            let outgoing = is_first.then(|| lock(&elsewhere.outgoing).take()).flatten();
-            if is_first {
-                elsewhere.waker.register();
-            }
-            Bridge::build(worker, outgoing, elsewhere.reports.clone(), elsewhere.orders.clone())
-        });
-        Ok(Self {
-            worker,
-            setup,
-            link,
-            bridge,
-            data: None,
-            is_done: false,
-            has_reported_stop: false,
-            has_reported_failure: false,
-        })
+        Ok(Self { worker, setup, link, data: None, is_done: false })
     }
 
     fn run(mut self) -> Result<()> {
         if let Err(error) = self.work() {
             self.setup.attempt.fail(error);
         }
-        self.say_farewell();
         Ok(())
     }
 
     fn work(&mut self) -> Result<()> {
         while !self.setup.attempt.is_cancelled() {
-            self.report_stop();
             while let Some(order) = self.link.take_order() {
                 self.obey(order)?;
             }
@@ -150,38 +109,12 @@ impl<'a> WorkerLoop<'a> {
                 data.wake_sources();
             }
             self.close_when_done();
-            self.bridge.iter().for_each(Bridge::step);
             if self.is_done && !self.worker.has_dataflows() {
                 break;
             }
             self.worker.step_or_park(None);
         }
         Ok(())
-    }
-
-    /// Tells the other processes of a failure: through the coordinator, who tells everybody.
-    fn say_farewell(&mut self) {
-        let Some(reason) = self.setup.attempt.failure_text().filter(|_| self.bridge.is_some()) else { return };
-        if self.is_spokesman() && !self.has_reported_failure {
-            self.link.report(Report::Failed { reason });
-        }
-        let deadline = Instant::now() + FAREWELL;
-        while Instant::now() < deadline {
-            self.bridge.iter().for_each(Bridge::step);
-            self.worker.step_or_park(Some(FAREWELL / 50));
-        }
-    }
-
-    /// Whether this is the worker that speaks for a process without the coordinator.
-    fn is_spokesman(&self) -> bool {
-        self.setup.first_worker > 0 && self.worker.index() == self.setup.first_worker
-    }
-
-    fn report_stop(&mut self) {
-        if self.is_spokesman() && !self.has_reported_stop && self.setup.attempt.is_stopping() {
-            self.has_reported_stop = true;
-            self.link.report(Report::Stop);
-        }
     }
 
     fn obey(&mut self, order: Order) -> Result<()> {
@@ -196,10 +129,6 @@ impl<'a> WorkerLoop<'a> {
             (Order::End(ending), Some(data)) => {
                 *lock(&self.setup.ending) = Some(ending);
                 data.mailbox.end();
-            }
-            (Order::Leave { reason }, _) => {
-                self.has_reported_failure = true;
-                return Err(failed_elsewhere(&reason));
             }
             (order, None) => {
                 return Err(
@@ -255,7 +184,6 @@ impl<'a> WorkerLoop<'a> {
         if self.data.as_ref().is_some_and(is_over) {
             self.data = None;
             self.is_done = true;
-            self.bridge.iter().for_each(Bridge::close);
         }
     }
 }
