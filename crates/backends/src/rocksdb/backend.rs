@@ -456,7 +456,7 @@ impl StateBackend for RocksDbStateBackend {
     }
 
     fn savepoint_directory(&self) -> Option<&StoragePath> {
-        self.checkpoint_backend().and_then(StateBackend::savepoint_directory)
+        self.checkpoint_backend().and_then(|backend| backend.savepoint_directory())
     }
 
     fn use_managed_memory(&self) -> bool {
