@@ -1,5 +1,6 @@
 //! One execution of a job: where it starts, its attempts, and its end.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +8,7 @@ use highwater_checkpoint::{
     CheckpointMetadata, CheckpointStorageAccess, CheckpointStreamFactory, CompletedCheckpointStore, Coordinator,
     MetadataVersion,
 };
-use highwater_types::{Error, ErrorKind, Result};
+use highwater_types::{Error, ErrorKind, OperatorId, Result};
 
 use crate::cluster::protocol::Failure;
 use crate::cluster::{Allocators, Event, Leader, Member, Network, Relay};
@@ -16,11 +17,12 @@ use crate::finished::{Finished, FinishedMarker};
 use crate::graph::{OperatorKind, OperatorPlan};
 use crate::progress::{JobStatus, RestoredFrom};
 use crate::restart::{Restarts, can_heal, random};
-use crate::restore::{check_snapshot, choose_max_parallelism};
+use crate::restore::{check_snapshot, choose_max_parallelism, take_enumerator_states};
 use crate::retention::{End, keeps};
 use crate::runtime::attempt::{Attempt, catch, lock};
 use crate::runtime::control::{Elsewhere, Hub, Link, Port, Workers, connect};
 use crate::runtime::driver::{Driver, DriverThread, SharedCoordinator};
+use crate::runtime::enumerators::{EnumeratorPlan, EnumeratorThread};
 use crate::runtime::io::{Files, IoThread, SharedStore};
 use crate::runtime::message::{Ending, Opening, Report, Restore};
 use crate::runtime::pace::{Pace, Watchdog};
@@ -414,11 +416,17 @@ impl Execution {
         attempt_id: &str,
         hub: Hub,
     ) -> Result<Driver> {
-        let snapshot = coordination.snapshot(&self.resolved)?;
-        if let Some(snapshot) = &snapshot {
-            let metadata = CheckpointMetadata::read(&snapshot.restore.metadata)?;
+        let mut snapshot = coordination.snapshot(&self.resolved)?;
+        let mut enumerator_states = BTreeMap::new();
+        if let Some(snapshot) = &mut snapshot {
+            let mut metadata = CheckpointMetadata::read(&snapshot.restore.metadata)?;
             check_snapshot(&metadata, &self.plan, self.resolved.settings.recovery.ignore_unclaimed_state)
                 .map_err(|error| error.with("snapshot", &snapshot.from.pointer))?;
+            enumerator_states = take_enumerator_states(&mut metadata);
+            // That of Flink goes to the workers as it is.
+            if !enumerator_states.is_empty() {
+                snapshot.restore.metadata = metadata.write(MetadataVersion::V3)?;
+            }
         }
         let (restore, from) = snapshot.map(|snapshot| (snapshot.restore, snapshot.from)).unzip();
         self.handle.update(|progress| progress.restored_from = from);
@@ -433,6 +441,11 @@ impl Execution {
         let default_target = self.resolved.backend.savepoint_directory().cloned();
         let default_target =
             default_target.or_else(|| self.resolved.settings.checkpointing.savepoint_directory.clone());
+        let enumerators = EnumeratorThread::start(
+            self.enumerators(enumerator_states),
+            self.resolved.parallelism,
+            Arc::clone(attempt),
+        )?;
         let opening = Opening {
             attempt: attempt.number,
             attempt_id: attempt_id.to_owned(),
@@ -445,9 +458,18 @@ impl Execution {
             self.origin,
             self.resolved.parallelism,
             opening,
-            (hub, io),
+            (hub, io, enumerators),
             (self.handle.clone(), Requests::new(default_target)),
         ))
+    }
+
+    /// One for each source, with its state in the snapshot.
+    fn enumerators(&self, mut restored: BTreeMap<OperatorId, Vec<u8>>) -> Vec<EnumeratorPlan> {
+        let of_source = |(operator, plan): (u32, &OperatorPlan)| {
+            let (id, uid, factory) = (plan.id, Arc::clone(&plan.uid), plan.enumerator.clone()?);
+            Some(EnumeratorPlan { operator, id, uid, factory, restored: restored.remove(&id) })
+        };
+        (0..).zip(&self.plan).filter_map(of_source).collect()
     }
 }
 

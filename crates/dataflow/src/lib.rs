@@ -11,7 +11,9 @@
 //!
 //! # How a checkpoint is taken
 //!
-//! The coordinator, on a thread of its own, announces checkpoint *n*. Each source notes its position and sends all further records with the next *epoch*. The barrier is timely's frontier: when it has reached the next epoch
+//! The coordinator, on a thread of its own, asks the enumerators of the sources for what nobody reads yet, then announces
+//! checkpoint *n*. Each source notes its splits and sends all further records with the next *epoch*. The barrier is
+//! timely's frontier: when it has reached the next epoch
 //! at the input of an operator, everything before the checkpoint has come, and the operator freezes its state; records
 //! of the next epoch have waited. A background thread writes the frozen state while the operator goes on. When all
 //! workers have acknowledged, the metadata is written, and the sinks commit.
@@ -40,7 +42,8 @@
 //! Parallelism is the same for all operators. Barriers are aligned: a checkpoint takes at least as long as records take
 //! from source to sink, all results of one call of a function included, and a function that suddenly becomes slow still
 //! has what a quick one was given before it. A function that makes large records itself has one under way at each
-//! operator behind it, and every subtask of it does. Several processes run a job together
+//! operator behind it, and every subtask of it does. The state of an enumerator is part
+//! of `_metadata`; while one lists directories, no checkpoint begins. Several processes run a job together
 //! ([`Cluster`]): when one fails or is lost, all go back to the newest checkpoint, and a process that has gone is waited for,
 //! but somebody else has to start it again. Process 0 coordinates; as long as it is gone the job stands still. Connections
 //! are authenticated, not encrypted.
@@ -69,4 +72,7 @@ pub use job::{Job, JobOutcome, JobResult};
 pub use pending::Pending;
 pub use progress::{CheckpointStatistics, JobHandle, JobStatus, Progress, RestoredFrom};
 pub use sink::{Durability, FileSink, Sink, SinkContext, SinkWriter};
-pub use source::{CollectionSource, FileSource, GeneratorSource, Source, SourceContext, SourceReader, SourceStatus};
+pub use source::{
+    CollectionSource, FileSource, FixedSplits, GeneratorSource, Source, SourceContext, SourceReader, SourceStatus,
+    SplitAssignment, SplitEnumerator, SplitEnumeratorContext,
+};

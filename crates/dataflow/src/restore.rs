@@ -1,14 +1,16 @@
 //! From a snapshot to the operators of a job: whose state is whose, and which subtask gets which part.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use highwater_checkpoint::{
-    CheckpointMetadata, KeyedStateHandle, OperatorState, OperatorStateHandle, StateOpener, SubtaskState,
+    CheckpointMetadata, KeyedStateHandle, OperatorState, OperatorStateHandle, StateOpener, StreamHandle, SubtaskState,
 };
 use highwater_state::{redistribute_keyed_state, redistribute_operator_state};
 use highwater_types::{Error, KeyGroupRange, MaxParallelism, OperatorId, Result};
 
-use crate::graph::OperatorPlan;
+use crate::graph::{OperatorKind, OperatorPlan};
+use crate::runtime::enumerators::unseal;
 
 /// A snapshot being restored, on one worker.
 pub(crate) struct Restored {
@@ -27,11 +29,6 @@ impl Restored {
 
     pub(crate) fn opener(&self) -> &dyn StateOpener {
         &*self.opener
-    }
-
-    /// Whether the operator was part of the job when the snapshot was taken.
-    pub(crate) fn knows(&self, id: OperatorId) -> bool {
-        self.metadata.operator(id).is_some()
     }
 
     /// The number of key groups an operator had; none if the snapshot does not know it.
@@ -68,7 +65,7 @@ pub(crate) fn check_snapshot(
 ) -> Result<()> {
     for operator in &metadata.operators {
         match plan.iter().find(|claims| claims.id == operator.id) {
-            Some(claims) => check_kinds(operator).map_err(|error| error.with("operator", &claims.uid))?,
+            Some(claims) => check_kinds(operator, claims.kind).map_err(|error| error.with("operator", &claims.uid))?,
             None if !operator.has_state() => {}
             None if ignore_unclaimed => {
                 tracing::warn!(operator = %operator.id, "state of the snapshot is left behind: no operator claims it");
@@ -91,10 +88,11 @@ fn unclaimed(operator: &OperatorState, plan: &[OperatorPlan]) -> Error {
     .with("uids of the program", known)
 }
 
-fn check_kinds(operator: &OperatorState) -> Result<()> {
+fn check_kinds(operator: &OperatorState, kind: OperatorKind) -> Result<()> {
+    let is_ours = kind == OperatorKind::Source && enumerator_state(operator).is_some_and(|state| unseal(state).is_ok());
     let foreign = if operator.fully_finished {
         Some("the operator had finished in Flink, its state is gone")
-    } else if operator.coordinator.is_some() {
+    } else if operator.coordinator.is_some() && !is_ours {
         Some("it holds the state of an operator coordinator")
     } else if operator.subtask_states().any(|(_, state)| state.raw_keyed.is_some() || state.raw_operator.is_some()) {
         Some("it holds raw state")
@@ -108,6 +106,11 @@ fn check_kinds(operator: &OperatorState) -> Result<()> {
             let way_out = way_out(operator);
             Err(Error::unsupported(format!("only Flink can restore this snapshot: {what}. {way_out}")))
         }
+        // Without the state of its enumerator a source would read everything again.
+        None if kind == OperatorKind::Source && operator.has_state() && !is_ours => Err(Error::incompatible(
+            "the snapshot does not say what the source has read: it was not taken by a source of this version. Give the \
+             source another uid to begin at its beginning",
+        )),
         None => Ok(()),
     }
 }
@@ -126,6 +129,23 @@ fn way_out(operator: &OperatorState) -> &'static str {
     } else {
         "Take a savepoint in Flink, or a checkpoint with execution.checkpointing.unaligned.enabled: false"
     }
+}
+
+fn enumerator_state(operator: &OperatorState) -> Option<&[u8]> {
+    match &operator.coordinator {
+        Some(StreamHandle::Inline { bytes, .. }) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// Takes the state of the enumerators, which the workers do not need, out of a snapshot.
+pub(crate) fn take_enumerator_states(metadata: &mut CheckpointMetadata) -> BTreeMap<OperatorId, Vec<u8>> {
+    let states = metadata.operators.iter_mut().filter_map(|operator| {
+        let state = enumerator_state(operator).map(<[u8]>::to_vec);
+        operator.coordinator = None;
+        Some((operator.id, state?))
+    });
+    states.collect()
 }
 
 /// The number of key groups of an operator: fixed by its snapshot, else as configured, else derived from the
@@ -171,5 +191,36 @@ mod tests {
         let error = choose_max_parallelism(max(64), max(60), 3).unwrap_err();
         assert_eq!((error.value("expected"), error.value("found")), (Some("60"), Some("64")));
         assert!(choose_max_parallelism(None, max(2), 3).is_err());
+    }
+
+    #[test]
+    fn the_state_of_a_coordinator_belongs_to_a_source_of_ours() {
+        let check = |kind, coordinator: Option<&[u8]>, has_splits| {
+            let id = OperatorId::from_uid("a");
+            let mut operator = OperatorState::new(id, 1, MaxParallelism::new(128).unwrap());
+            let inline = |bytes: &[u8]| StreamHandle::Inline { name: "state".to_owned(), bytes: bytes.into() };
+            operator.coordinator = coordinator.map(inline);
+            if has_splits {
+                let managed_operator = Some(OperatorStateHandle::new(BTreeMap::new(), inline(b"splits")));
+                operator.subtasks.insert(0, SubtaskState { managed_operator, ..SubtaskState::default() }.into());
+            }
+            let mut metadata = CheckpointMetadata::new(1);
+            metadata.operators.push(operator);
+            let plan = OperatorPlan { uid: "a".into(), id, kind, enumerator: None };
+            check_snapshot(&metadata, &[plan], false).map(|()| take_enumerator_states(&mut metadata))
+        };
+        let states = check(OperatorKind::Source, Some(b"HWE1seen"), true).unwrap();
+        assert_eq!(states.into_values().collect::<Vec<_>>(), [b"HWE1seen"]);
+        assert!(check(OperatorKind::Source, None, false).unwrap().is_empty(), "it had no state");
+        for (kind, coordinator, has_splits, word) in [
+            (OperatorKind::Source, Some(&b"\0\0\0\x01"[..]), false, "only Flink"),
+            (OperatorKind::Source, None, true, "what the source has read"),
+            (OperatorKind::Keyed, Some(&b"HWE1seen"[..]), false, "only Flink"),
+            (OperatorKind::Sink { exactly_once: true }, Some(&b"HWE1seen"[..]), false, "only Flink"),
+        ] {
+            let error = check(kind, coordinator, has_splits).unwrap_err();
+            assert!(error.message().contains(word), "{error}");
+            assert_eq!(error.value("operator"), Some("a"));
+        }
     }
 }

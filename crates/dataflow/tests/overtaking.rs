@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use highwater_backends::Configuration;
-use highwater_dataflow::{Collector, Job, JobHandle, JobOutcome, Source, SourceContext, SourceReader, SourceStatus};
-use highwater_state::{ListStateDescriptor, OperatorListState, ValueStateDescriptor};
+use highwater_dataflow::{
+    Collector, FixedSplits, Job, JobHandle, JobOutcome, Source, SourceContext, SourceReader, SourceStatus,
+    SplitEnumerator,
+};
+use highwater_state::ValueStateDescriptor;
 use highwater_types::{Error, Result};
 use support::{CommitSink, Counted, config};
 
@@ -29,43 +32,52 @@ struct Uneven {
 
 struct Reader {
     source: Uneven,
-    subtask: u32,
-    next: i64,
-    state: OperatorListState<i64>,
+    /// Subtask and next record.
+    split: Option<(i64, i64)>,
 }
 
 impl Source for Uneven {
     type Record = i64;
+    type Split = (i64, i64);
 
-    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64>>> {
-        let state = context.state.union_list_state(&ListStateDescriptor::<i64>::new("next"))?;
-        let next = state.get()?.into_iter().max().unwrap_or(0);
+    fn create_enumerator(&self, restored: Option<&[u8]>) -> Result<Box<dyn SplitEnumerator<(i64, i64)>>> {
+        FixedSplits::dealt_evenly([(0, 0), (1, 0)], restored)
+    }
+
+    fn create_reader(&self, _: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64, Split = (i64, i64)>>> {
         self.is_finished.store(false, Ordering::SeqCst);
-        Ok(Box::new(Reader { source: self.clone(), subtask: context.subtask, next, state }))
+        Ok(Box::new(Reader { source: self.clone(), split: None }))
     }
 }
 
 impl SourceReader for Reader {
     type Record = i64;
+    type Split = (i64, i64);
+
+    fn add_splits(&mut self, splits: Vec<(i64, i64)>) -> Result<()> {
+        self.split = splits.into_iter().next().or(self.split);
+        Ok(())
+    }
 
     fn poll(&mut self, _: usize, out: &mut Vec<i64>) -> Result<SourceStatus> {
-        if self.subtask == 1 {
+        let Some((subtask, next)) = &mut self.split else { return Ok(SourceStatus::NeedsSplit) };
+        if *subtask == 1 {
             std::thread::sleep(Duration::from_millis(60));
             let is_finished = self.source.is_finished.load(Ordering::SeqCst);
-            return Ok(if is_finished { SourceStatus::Finished } else { SourceStatus::Ready });
+            return Ok(if is_finished { SourceStatus::NeedsSplit } else { SourceStatus::Ready });
         }
-        if self.next >= RECORDS && self.source.handle.progress().attempt >= 2 {
-            self.source.records.store(self.next, Ordering::SeqCst);
+        if *next >= RECORDS && self.source.handle.progress().attempt >= 2 {
+            self.source.records.store(*next, Ordering::SeqCst);
             self.source.is_finished.store(true, Ordering::SeqCst);
-            return Ok(SourceStatus::Finished);
+            return Ok(SourceStatus::NeedsSplit);
         }
-        out.push(self.next % KEYS);
-        self.next += 1;
+        out.push(*next % KEYS);
+        *next += 1;
         Ok(SourceStatus::Idle(Duration::from_millis(4)))
     }
 
-    fn snapshot(&mut self) -> Result<()> {
-        self.state.update(if self.subtask == 0 { vec![self.next] } else { Vec::new() })
+    fn snapshot_state(&mut self) -> Result<Vec<(i64, i64)>> {
+        Ok(self.split.into_iter().collect())
     }
 }
 
@@ -118,14 +130,24 @@ const ENOUGH: u64 = 100;
 
 impl Source for Declining {
     type Record = i64;
+    type Split = i64;
 
-    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64>>> {
+    fn create_enumerator(&self, restored: Option<&[u8]>) -> Result<Box<dyn SplitEnumerator<i64>>> {
+        FixedSplits::on_request([], restored)
+    }
+
+    fn create_reader(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64, Split = i64>>> {
         Ok(Box::new(DecliningReader(self.clone(), context.subtask)))
     }
 }
 
 impl SourceReader for DecliningReader {
     type Record = i64;
+    type Split = i64;
+
+    fn add_splits(&mut self, _: Vec<i64>) -> Result<()> {
+        Ok(())
+    }
 
     fn poll(&mut self, _: usize, out: &mut Vec<i64>) -> Result<SourceStatus> {
         let Self(source, subtask) = self;
@@ -135,10 +157,10 @@ impl SourceReader for DecliningReader {
                 return Ok(SourceStatus::Ready);
             }
             // More than can be under way: it was not held up.
-            (1, _) if source.records.load(Ordering::SeqCst) >= ENOUGH => return Ok(SourceStatus::Finished),
+            (1, _) if source.records.load(Ordering::SeqCst) >= ENOUGH => return Ok(SourceStatus::NeedsSplit),
             (1, 0) => drop(source.records.fetch_add(1, Ordering::SeqCst)),
             (0 | 1, _) => {}
-            _ => return Ok(SourceStatus::Finished),
+            _ => return Ok(SourceStatus::NeedsSplit),
         }
         if *subtask == 0 {
             out.push(1);
@@ -146,10 +168,10 @@ impl SourceReader for DecliningReader {
         Ok(SourceStatus::Idle(Duration::from_millis(1)))
     }
 
-    fn snapshot(&mut self) -> Result<()> {
+    fn snapshot_state(&mut self) -> Result<Vec<i64>> {
         match self.1 == 0 && self.0.checkpoints.fetch_add(1, Ordering::SeqCst) == 0 {
             true => Err(Error::program("injected failure of a snapshot")),
-            false => Ok(()),
+            false => Ok(Vec::new()),
         }
     }
 }

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use highwater::{
-    Collector, Configuration, ExecutionConfig, Job, JobHandle, Result, Sink, SinkContext, SinkWriter, Source,
-    SourceContext, SourceReader, SourceStatus, ValueStateDescriptor,
+    Collector, Configuration, ExecutionConfig, FixedSplits, Job, JobHandle, Result, Sink, SinkContext, SinkWriter,
+    Source, SourceContext, SourceReader, SourceStatus, SplitEnumerator, ValueStateDescriptor,
 };
 
 #[derive(Parser)]
@@ -112,22 +112,33 @@ struct KeySource(u64);
 
 impl Source for KeySource {
     type Record = i64;
+    /// There are none: what comes is endless and never comes again.
+    type Split = ();
 
-    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64>>> {
+    fn create_enumerator(&self, restored: Option<&[u8]>) -> Result<Box<dyn SplitEnumerator<()>>> {
+        FixedSplits::on_request([], restored)
+    }
+
+    fn create_reader(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64, Split = ()>>> {
         Ok(Box::new(Keys::new(self.0, context.subtask.into(), context.parallelism.into())))
     }
 }
 
 impl SourceReader for Keys {
     type Record = i64;
+    type Split = ();
+
+    fn add_splits(&mut self, _: Vec<()>) -> Result<()> {
+        Ok(())
+    }
 
     fn poll(&mut self, limit: usize, out: &mut Vec<i64>) -> Result<SourceStatus> {
         out.extend((0..limit).map(|_| self.draw()));
         Ok(SourceStatus::Ready)
     }
 
-    fn snapshot(&mut self) -> Result<()> {
-        Ok(())
+    fn snapshot_state(&mut self) -> Result<Vec<()>> {
+        Ok(Vec::new())
     }
 }
 

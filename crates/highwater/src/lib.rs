@@ -95,9 +95,9 @@ pub use highwater_backends::{
 };
 pub use highwater_dataflow::{
     CheckpointStatistics, Cluster, CollectionSource, Collector, DataStream, Durability, ExecutionConfig, FileSink,
-    FileSource, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream, OpenContext, Pending,
-    Progress, Record, RestoredFrom, Secret, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader,
-    SourceStatus, StartFrom, StreamEnvironment,
+    FileSource, FixedSplits, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream,
+    OpenContext, Pending, Progress, Record, RestoredFrom, Secret, Sink, SinkContext, SinkWriter, Source, SourceContext,
+    SourceReader, SourceStatus, SplitAssignment, SplitEnumerator, SplitEnumeratorContext, StartFrom, StreamEnvironment,
 };
 #[cfg(feature = "rocksdb")]
 pub use highwater_rocksdb::PredefinedOptions;

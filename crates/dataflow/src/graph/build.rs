@@ -13,15 +13,18 @@ use timely::dataflow::operators::probe::Handle as Probe;
 
 use crate::progress::Counters;
 use crate::restore::{Restored, choose_max_parallelism};
+use crate::runtime::enumerators::EnumeratorFactory;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::time::Time;
 
 /// An operator of a job that takes part in checkpoints.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct OperatorPlan {
     pub(crate) uid: Arc<str>,
     pub(crate) id: OperatorId,
     pub(crate) kind: OperatorKind,
+    /// Of a source.
+    pub(crate) enumerator: Option<EnumeratorFactory>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +95,18 @@ impl<'s> Build<'s> {
         self.error.borrow_mut().get_or_insert(error);
     }
 
-    /// Adds an operator. Its uid must be its own.
+    /// Adds a source.
+    pub(crate) fn register_source(&self, uid: &str, enumerator: EnumeratorFactory) -> OperatorPlan {
+        self.add(uid, OperatorKind::Source, Some(enumerator))
+    }
+
+    /// Adds an operator that is no source. Its uid must be its own.
     pub(crate) fn register(&self, uid: &str, kind: OperatorKind) -> OperatorPlan {
-        let plan = OperatorPlan { uid: uid.into(), id: OperatorId::from_uid(uid), kind };
+        self.add(uid, kind, None)
+    }
+
+    fn add(&self, uid: &str, kind: OperatorKind, enumerator: Option<EnumeratorFactory>) -> OperatorPlan {
+        let plan = OperatorPlan { uid: uid.into(), id: OperatorId::from_uid(uid), kind, enumerator };
         if uid.trim().is_empty() {
             self.fail(Error::program("every source, keyed process and sink needs a uid: its state is found by it"));
         } else if self.operators.borrow().iter().any(|other| other.id == plan.id) {

@@ -3,9 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use highwater_state::ListStateDescriptor;
+use highwater_types::DefaultSerializer;
+
 use super::DataStream;
-use super::build::{Build, OperatorKind};
+use super::build::Build;
 use crate::operator::{SourceParts, source};
+use crate::runtime::enumerators;
 use crate::{Source, SourceContext};
 
 /// Where the streams of a job begin (Flink's `StreamExecutionEnvironment`). A job's closure gets one on every worker.
@@ -24,23 +28,25 @@ impl<'s> StreamEnvironment<'s> {
         self.build.parallelism
     }
 
-    /// Adds a source. Its positions are found by its uid when the job is restored; two equal uids fail the job.
+    /// Adds a source. Its splits are found by its uid when the job is restored; two equal uids fail the job.
     pub fn source<S: Source>(&self, uid: &str, origin: S) -> DataStream<'s, S::Record> {
-        let plan = self.build.register(uid, OperatorKind::Source);
+        let origin = Arc::new(origin);
+        let plan = self.build.register_source(uid, enumerators::factory(Arc::clone(&origin)));
         let batches = self.build.open(&plan, |runtime| {
             let mailbox = &runtime.mailbox;
             let max_parallelism = runtime.max_parallelism(&plan)?;
             let state = runtime.operator_state(&plan)?;
-            let reader = origin.open(&SourceContext {
-                uid,
-                subtask: mailbox.worker,
-                parallelism: mailbox.workers,
-                restored: runtime.setup.restored.as_ref().is_some_and(|restored| restored.knows(plan.id)),
-                state: &state,
-            })?;
+            let descriptor = ListStateDescriptor::with_serializer("splits", S::Split::default_serializer());
+            let splits = state.list_state(&descriptor)?;
+            let mut reader =
+                origin.create_reader(&SourceContext { uid, subtask: mailbox.worker, parallelism: mailbox.workers })?;
+            if !splits.is_empty()? {
+                reader.add_splits(splits.get()?)?;
+            }
             let index = mailbox.add_operator(&plan.uid, plan.id, max_parallelism);
             let records = runtime.setup.counters.records_in(mailbox.worker);
-            let parts = SourceParts { uid: Arc::clone(&plan.uid), index, reader, state, records };
+            let serializer = S::Split::default_serializer();
+            let parts = SourceParts { uid: Arc::clone(&plan.uid), index, reader, state, splits, serializer, records };
             Ok(source(runtime.scope, mailbox, &runtime.probe, parts))
         });
         DataStream::new(&self.build, batches)

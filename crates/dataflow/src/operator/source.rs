@@ -1,11 +1,12 @@
-//! The source operator: polls a reader, begins epochs, keeps a bounded distance from the end of the dataflow.
+//! The source operator: gives a reader its splits and polls it, begins epochs, keeps a bounded distance from the end of
+//! the dataflow.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use highwater_state::OperatorStateBackend;
-use highwater_types::Result;
+use highwater_state::{OperatorListState, OperatorStateBackend, StateValue};
+use highwater_types::{ByteReader, Result, SerializerRef};
 use serde::Serialize;
 use timely::container::NoopBuilder;
 use timely::dataflow::Scope;
@@ -19,7 +20,9 @@ use crate::graph::weigh;
 use crate::progress::Counter;
 use crate::runtime::flow::{FlowControl, Sent};
 use crate::runtime::mailbox::Mailbox;
+use crate::runtime::message::Assignment;
 use crate::runtime::pool::Frozen;
+use crate::runtime::splits::SplitInbox;
 use crate::runtime::time::Time;
 use crate::source::{SourceReader, SourceStatus};
 
@@ -31,21 +34,25 @@ const SLICE: Duration = Duration::from_millis(1);
 const LARGE_WAIT: Duration = Duration::from_millis(1);
 
 /// What a source operator is built from.
-pub(crate) struct SourceParts<T> {
+pub(crate) struct SourceParts<T, S> {
     pub(crate) uid: Arc<str>,
     /// Index of the operator in the mailbox.
     pub(crate) index: usize,
-    pub(crate) reader: Box<dyn SourceReader<Record = T>>,
+    pub(crate) reader: Box<dyn SourceReader<Record = T, Split = S>>,
     pub(crate) state: OperatorStateBackend,
+    /// The state of the reader.
+    pub(crate) splits: OperatorListState<S>,
+    /// For splits on their way.
+    pub(crate) serializer: SerializerRef<S>,
     pub(crate) records: Counter,
 }
 
 /// Builds a source operator.
-pub(crate) fn source<'s, T: Serialize + 'static>(
+pub(crate) fn source<'s, T: Serialize + 'static, S: StateValue>(
     scope: Scope<'s, Time>,
     mailbox: &Rc<Mailbox>,
     probe: &Probe<Time>,
-    parts: SourceParts<T>,
+    parts: SourceParts<T, S>,
 ) -> Batches<'s, T> {
     let (mailbox, probe) = (Rc::clone(mailbox), probe.clone());
     let name = Arc::clone(&parts.uid);
@@ -54,7 +61,7 @@ pub(crate) fn source<'s, T: Serialize + 'static>(
     let stream = operator::source::<_, NoopBuilder<Batch<T>>, _, _>(scope, &name, |capability, info| {
         let activator = scope.activator_for(Rc::clone(&info.address));
         of_task.set_activator(scope.activator_for(Rc::clone(&info.address)));
-        mailbox.add_source(scope.activator_for(info.address));
+        let inbox = mailbox.add_source(parts.index, scope.activator_for(info.address));
         let number = mailbox.pace.register(Arc::clone(&parts.uid));
         let mut task = SourceTask {
             number,
@@ -68,6 +75,8 @@ pub(crate) fn source<'s, T: Serialize + 'static>(
             flow: FlowControl::new(0, Instant::now()),
             capability: Some(capability),
             handled: 0,
+            inbox,
+            splits: Splits::Given,
             is_finished: false,
             alarm: None,
             batch: Vec::new(),
@@ -79,8 +88,8 @@ pub(crate) fn source<'s, T: Serialize + 'static>(
     Batches::new(stream, outlet)
 }
 
-struct SourceTask<T> {
-    parts: SourceParts<T>,
+struct SourceTask<T, S> {
+    parts: SourceParts<T, S>,
     /// Under which it takes its turns.
     number: usize,
     /// Under which it asks to have large records under way.
@@ -95,16 +104,28 @@ struct SourceTask<T> {
     capability: Option<Capability<Time>>,
     /// The newest checkpoint this source has taken.
     handled: u64,
+    inbox: Rc<SplitInbox>,
+    splits: Splits,
     is_finished: bool,
     /// When the source is activated next by the clock.
     alarm: Option<Instant>,
     batch: Vec<T>,
 }
 
+/// Whether the reader has work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Splits {
+    Given,
+    /// It has nothing left, and the enumerator knows.
+    Requested,
+    /// It will get no more.
+    NoMore,
+}
+
 /// Takes a batch away.
 type Send<'a, T> = dyn FnMut(&Capability<Time>, &mut Batch<T>) + 'a;
 
-impl<T: Serialize> SourceTask<T> {
+impl<T: Serialize, S: StateValue> SourceTask<T, S> {
     fn activate(&mut self, send: &mut Send<'_, T>) {
         if self.mailbox.is_ending() || self.mailbox.attempt.is_cancelled() {
             self.capability = None;
@@ -115,24 +136,47 @@ impl<T: Serialize> SourceTask<T> {
         let _turn = mailbox.pace.begin(self.number);
         // After an error or a panic the attempt is cancelled: the reader is not called again.
         mailbox.attempt.guard(&uid, mailbox.worker, || {
-            self.take_checkpoints();
+            self.take_checkpoints()?;
             self.run(send)
         });
     }
 
     /// The barrier: the position of this moment is the checkpoint's, the next record belongs to the next epoch.
-    fn take_checkpoints(&mut self) {
+    fn take_checkpoints(&mut self) -> Result<()> {
         while let Some(barrier) = self.mailbox.next_barrier(self.handled) {
             self.handled = barrier.checkpoint;
+            while let Some(assignment) = self.inbox.take_before(barrier.next_epoch) {
+                self.take(assignment)?;
+            }
             let frozen = self.freeze();
             self.begin_epoch(barrier.next_epoch);
             self.mailbox.submit(barrier.checkpoint, self.parts.index, frozen);
         }
         self.begin_epoch(self.mailbox.newest_epoch());
+        while let Some(assignment) = self.inbox.take() {
+            self.take(assignment)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, assignment: Assignment) -> Result<()> {
+        match assignment {
+            Assignment::Splits(splits) => {
+                let serializer = &self.parts.serializer;
+                let read = |bytes: Vec<u8>| serializer.deserialize(&mut ByteReader::new(&bytes));
+                self.parts.reader.add_splits(splits.into_iter().map(read).collect::<Result<_>>()?)?;
+                self.splits = Splits::Given;
+            }
+            Assignment::NoMore => {
+                self.parts.reader.no_more_splits();
+                self.splits = Splits::NoMore;
+            }
+        }
+        Ok(())
     }
 
     fn freeze(&mut self) -> Result<Frozen> {
-        self.parts.reader.snapshot()?;
+        self.parts.splits.update(self.parts.reader.snapshot_state()?)?;
         Ok(Frozen { operator: Some(self.parts.state.snapshot()?), keyed: None, durability: None })
     }
 
@@ -162,7 +206,7 @@ impl<T: Serialize> SourceTask<T> {
             }
             status = match self.wait_for_others() {
                 Some(wait) => SourceStatus::Idle(wait),
-                None => self.parts.reader.poll(limit, &mut self.batch)?,
+                None => self.poll(limit)?,
             };
             now = Instant::now();
             self.send(send, now);
@@ -174,6 +218,18 @@ impl<T: Serialize> SourceTask<T> {
         }
         self.rest(status, now);
         Ok(())
+    }
+
+    fn poll(&mut self, limit: usize) -> Result<SourceStatus> {
+        if self.splits == Splits::Requested {
+            return Ok(SourceStatus::NeedsSplit);
+        }
+        let status = self.parts.reader.poll(limit, &mut self.batch)?;
+        if (status, self.splits) == (SourceStatus::NeedsSplit, Splits::Given) {
+            self.splits = Splits::Requested;
+            self.mailbox.request_split(self.parts.index);
+        }
+        Ok(status)
     }
 
     fn send(&mut self, send: &mut Send<'_, T>, now: Instant) {
@@ -210,20 +266,24 @@ impl<T: Serialize> SourceTask<T> {
         match status {
             SourceStatus::Ready if self.flow.allowance() > 0 && self.outlet.has_room() => self.activator.activate(),
             SourceStatus::Ready => {}
-            SourceStatus::Idle(time) => {
-                let due = now + time.min(self.flow.longest_rest());
-                if self.alarm.is_none_or(|alarm| alarm <= now || alarm > due) {
-                    self.alarm = Some(due);
-                    self.activator.activate_after(due.saturating_duration_since(now));
-                }
-            }
-            SourceStatus::Finished => {
+            SourceStatus::Idle(time) => self.rest_for(time, now),
+            // The answer of the enumerator activates the source.
+            SourceStatus::NeedsSplit if self.splits != Splits::NoMore => self.rest_for(Duration::MAX, now),
+            SourceStatus::NeedsSplit => {
                 self.is_finished = true;
                 if self.flow.finish(now) {
                     self.downgrade();
                 }
                 self.mailbox.source_finished();
             }
+        }
+    }
+
+    fn rest_for(&mut self, time: Duration, now: Instant) {
+        let due = now + time.min(self.flow.longest_rest());
+        if self.alarm.is_none_or(|alarm| alarm <= now || alarm > due) {
+            self.alarm = Some(due);
+            self.activator.activate_after(due.saturating_duration_since(now));
         }
     }
 

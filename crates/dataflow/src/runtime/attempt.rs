@@ -66,6 +66,11 @@ impl Attempt {
         self.cancel.is_cancelled()
     }
 
+    /// What is cancelled with the attempt.
+    pub(crate) fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
+    }
+
     /// The first failure.
     pub(crate) fn take_failure(&self) -> Option<Error> {
         lock(&self.failure).take()

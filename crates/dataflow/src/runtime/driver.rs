@@ -11,6 +11,7 @@ use highwater_types::{Error, Result};
 
 use super::attempt::{Attempt, catch, lock, panicked};
 use super::control::{Hub, Orders};
+use super::enumerators::{Decision, EnumeratorEvent, EnumeratorStates, EnumeratorThread};
 use super::io::{Acknowledgement, IoDone, IoJob, IoThread, Written};
 use super::message::{Ending, Opening, Order, Report};
 use super::requests::{Request, Requests};
@@ -30,6 +31,7 @@ pub(crate) struct Driver {
     opening: Opening,
     hub: Hub,
     io: IoThread,
+    enumerators: EnumeratorThread,
     handle: JobHandle,
     requests: Requests,
 
@@ -38,6 +40,10 @@ pub(crate) struct Driver {
     committed: BTreeSet<u32>,
     /// Checkpoints under way, and when they began.
     begun: BTreeMap<u64, (Instant, CheckpointKind)>,
+    /// Where the savepoints among them go, until the workers know.
+    savepoints: BTreeMap<u64, String>,
+    /// What the enumerators hold of them.
+    enumerated: BTreeMap<u64, EnumeratorStates>,
     is_stopping: bool,
     /// Why the final checkpoint was asked for.
     ending: Option<Ending>,
@@ -51,7 +57,7 @@ impl Driver {
         origin: Instant,
         workers: u32,
         opening: Opening,
-        (hub, io): (Hub, IoThread),
+        (hub, io, enumerators): (Hub, IoThread, EnumeratorThread),
         (handle, requests): (JobHandle, Requests),
     ) -> Self {
         Self {
@@ -62,12 +68,15 @@ impl Driver {
             opening,
             hub,
             io,
+            enumerators,
             handle,
             requests,
             ready: BTreeSet::new(),
             finished: BTreeSet::new(),
             committed: BTreeSet::new(),
             begun: BTreeMap::new(),
+            savepoints: BTreeMap::new(),
+            enumerated: BTreeMap::new(),
             is_stopping: false,
             ending: None,
             is_complete: false,
@@ -118,6 +127,9 @@ impl Driver {
         while let Some(done) = self.io.poll() {
             self.io_done(done);
         }
+        while let Some(decision) = self.enumerators.poll() {
+            self.decided(decision);
+        }
         for request in self.attempt.take_requests() {
             self.request(request);
         }
@@ -165,6 +177,7 @@ impl Driver {
         match report {
             Report::Ready { worker } => {
                 self.ready.insert(worker);
+                self.enumerators.tell(EnumeratorEvent::Ready { worker });
                 if self.ready.len() == self.workers as usize {
                     self.begin()?;
                 }
@@ -175,6 +188,9 @@ impl Driver {
             }
             Report::Decline { attempt, checkpoint, worker, reason } => {
                 self.handle_event(Event::Decline { attempt, checkpoint, subtask: worker, reason });
+            }
+            Report::RequestSplit { worker, operator } => {
+                self.enumerators.tell(EnumeratorEvent::Request { operator, worker });
             }
             Report::SourcesFinished { worker } => {
                 self.finished.insert(worker);
@@ -226,11 +242,9 @@ impl Driver {
         match done {
             IoDone::Begun { checkpoint, result: Ok(savepoint) } => {
                 // It may have been given up meanwhile.
-                if let Some((_, kind)) = self.begun.get(&checkpoint) {
-                    // What the coordinator holds of this checkpoint is to be noted here: every order before this one
-                    // belongs to it, every later one does not.
-                    let is_final = kind.is_final();
-                    self.orders().broadcast(&Order::Begin { checkpoint, is_final, savepoint });
+                if self.begun.contains_key(&checkpoint) {
+                    self.savepoints.extend(savepoint.map(|directory| (checkpoint, directory)));
+                    self.enumerators.tell(EnumeratorEvent::Snapshot { checkpoint });
                 }
             }
             IoDone::Begun { checkpoint, result: Err(error) } => {
@@ -243,6 +257,27 @@ impl Driver {
             IoDone::Written { checkpoint, result: Err(error) } => {
                 let reason = error.to_string();
                 self.handle_event(Event::MetadataFailed { checkpoint, reason, unclear: false });
+            }
+        }
+    }
+
+    /// Passes on what the enumerators decide, in their order: what they assigned before the snapshot reaches the readers
+    /// before the barrier, the rest behind it.
+    fn decided(&mut self, decision: Decision) {
+        match decision {
+            Decision::Assign { worker, operator, assignment } => {
+                self.orders().send(worker, Order::Assign { operator, assignment });
+            }
+            Decision::Snapshot { checkpoint, result } => {
+                let Some((_, kind)) = self.begun.get(&checkpoint) else { return };
+                let (is_final, savepoint) = (kind.is_final(), self.savepoints.remove(&checkpoint));
+                match result {
+                    Ok(states) => {
+                        self.enumerated.insert(checkpoint, states);
+                        self.orders().broadcast(&Order::Begin { checkpoint, is_final, savepoint });
+                    }
+                    Err(error) => self.handle_event(Event::BeginFailed { checkpoint, reason: error.to_string() }),
+                }
             }
         }
     }
@@ -280,7 +315,8 @@ impl Driver {
             Command::WriteMetadata { checkpoint, acknowledgements } => {
                 let acknowledgements = acknowledgements.into_values().collect();
                 let kind = self.begun.get(&checkpoint).map_or(CheckpointKind::Periodic, |(_, kind)| *kind);
-                self.io.submit(IoJob::Write { checkpoint, kind, acknowledgements });
+                let enumerators = self.enumerated.remove(&checkpoint).unwrap_or_default();
+                self.io.submit(IoJob::Write { checkpoint, kind, acknowledgements, enumerators });
             }
             // The user's: the sinks commit nothing with it, and no store builds on it.
             Command::Complete { kind: CheckpointKind::Savepoint, .. } => {}
@@ -297,6 +333,8 @@ impl Driver {
                     self.ending = None;
                     self.handle.update(|progress| progress.status = JobStatus::Running);
                 }
+                self.enumerated.remove(&checkpoint);
+                self.savepoints.remove(&checkpoint);
                 if reason.is_failure() {
                     tracing::warn!(checkpoint, %reason, "checkpoint given up");
                     self.handle.update(|progress| progress.failed_checkpoints += 1);

@@ -8,11 +8,13 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use highwater_checkpoint::{
     CheckpointKind, CheckpointLocation, CheckpointMetadata, CheckpointStorage, CheckpointStorageAccess,
-    CompletedCheckpoint, CompletedCheckpointStore, DiscardExtent, JobId, MetadataVersion, StoragePath, SubtaskState,
+    CompletedCheckpoint, CompletedCheckpointStore, DiscardExtent, JobId, MetadataVersion, StoragePath, StreamHandle,
+    SubtaskState,
 };
 use highwater_types::{Error, Result};
 
 use super::attempt::{Attempt, catch, lock};
+use super::enumerators::EnumeratorStates;
 use crate::start::SharedLineage;
 
 /// What one worker acknowledged, decoded.
@@ -29,6 +31,7 @@ pub(crate) enum IoJob {
         checkpoint: u64,
         kind: CheckpointKind,
         acknowledgements: Vec<Acknowledgement>,
+        enumerators: EnumeratorStates,
     },
     Discard {
         checkpoint: u64,
@@ -159,8 +162,8 @@ impl Io {
                 let result = catch(|| self.begin(checkpoint, savepoint.as_ref()));
                 let _ = done.send(IoDone::Begun { checkpoint, result });
             }
-            IoJob::Write { checkpoint, kind, acknowledgements } => {
-                match catch(|| self.write(checkpoint, kind, &acknowledgements)) {
+            IoJob::Write { checkpoint, kind, acknowledgements, enumerators } => {
+                match catch(|| self.write(checkpoint, kind, &acknowledgements, enumerators)) {
                     Ok(completed) => {
                         let written = Written {
                             pointer: completed.pointer().to_owned(),
@@ -207,11 +210,12 @@ impl Io {
         checkpoint: u64,
         kind: CheckpointKind,
         acknowledgements: &[Acknowledgement],
+        enumerators: EnumeratorStates,
     ) -> Result<CompletedCheckpoint> {
         let location = self.locations.get(&checkpoint).ok_or_else(|| {
             Error::internal("a checkpoint is written that was never begun").with("checkpoint", checkpoint)
         })?;
-        let metadata = merge(checkpoint, acknowledgements);
+        let metadata = merge(checkpoint, acknowledgements, enumerators);
         let completed = location.write_metadata(&metadata.write(MetadataVersion::V3)?)?;
         let completed = CompletedCheckpoint::new(metadata, &completed)?;
         if kind == CheckpointKind::FinalSavepoint {
@@ -262,13 +266,20 @@ impl Io {
     }
 }
 
-/// One checkpoint of what all workers acknowledged. Every worker names every operator.
-fn merge(checkpoint: u64, acknowledgements: &[Acknowledgement]) -> CheckpointMetadata {
+/// One checkpoint of what all workers acknowledged and what the enumerators hold. Every worker names every operator. The
+/// format wants the state of an operator's coordinator in the metadata itself, however large it is.
+fn merge(checkpoint: u64, acknowledgements: &[Acknowledgement], enumerators: EnumeratorStates) -> CheckpointMetadata {
     let mut merged = CheckpointMetadata::new(checkpoint);
     for operator in acknowledgements.iter().flat_map(|acknowledgement| &acknowledgement.operators) {
         match merged.operators.iter_mut().find(|known| known.id == operator.id) {
             Some(known) => known.subtasks.extend(operator.subtasks.clone()),
             None => merged.operators.push(operator.clone()),
+        }
+    }
+    for (id, state) in enumerators {
+        if let Some(operator) = merged.operators.iter_mut().find(|operator| operator.id == id) {
+            let name = format!("enumerator-{id}-{checkpoint}");
+            operator.coordinator = Some(StreamHandle::Inline { name, bytes: state.into() });
         }
     }
     merged

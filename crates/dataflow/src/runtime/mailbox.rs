@@ -15,9 +15,10 @@ use timely::scheduling::Activator;
 
 use super::attempt::Attempt;
 use super::control::Link;
-use super::message::Report;
+use super::message::{Assignment, Report};
 use super::pace::Pace;
 use super::pool::{Done, Frozen, Job};
+use super::splits::SplitInbox;
 use super::time::{self, Time};
 
 /// A checkpoint that the operators of this worker have to take when their input has left its epoch.
@@ -41,6 +42,14 @@ struct Operator {
     id: OperatorId,
     uid: Arc<str>,
     max_parallelism: MaxParallelism,
+}
+
+/// A source of this worker.
+struct Source {
+    /// Index of the operator.
+    operator: usize,
+    inbox: Rc<SplitInbox>,
+    activator: Activator,
 }
 
 /// A checkpoint of which not all operators of this worker have delivered their state.
@@ -68,7 +77,7 @@ pub(crate) struct Mailbox {
 
     operators: RefCell<Vec<Operator>>,
     activators: RefCell<Vec<Activator>>,
-    sources: RefCell<Vec<Activator>>,
+    sources: RefCell<Vec<Source>>,
     barriers: RefCell<Vec<Barrier>>,
     /// The epoch behind the newest barrier, given up or not.
     newest_epoch: Cell<u64>,
@@ -135,15 +144,22 @@ impl Mailbox {
         self.activators.borrow_mut().push(activator);
     }
 
-    /// Adds a source, which also wants to run when the end of the dataflow has moved.
-    pub(crate) fn add_source(&self, activator: Activator) {
+    /// Adds a source, which also wants to run when the end of the dataflow has moved. Returns where its splits arrive.
+    pub(crate) fn add_source(&self, operator: usize, activator: Activator) -> Rc<SplitInbox> {
         self.running_sources.set(self.running_sources.get() + 1);
-        self.sources.borrow_mut().push(activator);
+        let inbox = Rc::new(SplitInbox::default());
+        self.sources.borrow_mut().push(Source { operator, inbox: Rc::clone(&inbox), activator });
+        inbox
+    }
+
+    /// A source of this worker has nothing left to read.
+    pub(crate) fn request_split(&self, operator: usize) {
+        self.link.report(Report::RequestSplit { worker: self.worker, operator: operator as u32 });
     }
 
     /// Lets sources run that sleep because they were too far ahead.
     pub(crate) fn activate_sources(&self) {
-        self.sources.borrow().iter().for_each(Activator::activate);
+        self.sources.borrow().iter().for_each(|source| source.activator.activate());
     }
 
     pub(crate) fn add_sink(&self) {
@@ -272,6 +288,14 @@ impl Mailbox {
         self.link.report(Report::Ready { worker: self.worker });
         if self.running_sources.get() == 0 {
             self.link.report(Report::SourcesFinished { worker: self.worker });
+        }
+    }
+
+    /// The enumerator of a source has decided something.
+    pub(crate) fn assign(&self, operator: u32, assignment: Assignment) {
+        if let Some(source) = self.sources.borrow().iter().find(|source| source.operator == operator as usize) {
+            source.inbox.push(self.newest_epoch.get(), assignment);
+            source.activator.activate();
         }
     }
 

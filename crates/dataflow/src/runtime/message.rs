@@ -20,6 +20,8 @@ pub(crate) enum Report {
     },
     /// The worker could not take part, but goes on.
     Decline { attempt: u64, checkpoint: u64, worker: u32, reason: String },
+    /// A source of the worker has nothing left to read. It is named by its index in the plan of the job.
+    RequestSplit { worker: u32, operator: u32 },
     /// None of the worker's sources will ever have another record.
     SourcesFinished { worker: u32 },
     /// All sinks of the worker have committed the final checkpoint.
@@ -31,6 +33,8 @@ pub(crate) enum Report {
 pub(crate) enum Order {
     /// Build the data dataflow and open its operators.
     Open(Opening),
+    /// A decision of a source's enumerator. The source is named by its index in the plan of the job.
+    Assign { operator: u32, assignment: Assignment },
     /// Take a checkpoint, or a savepoint in this directory. A final one stops the sources, unless it is aborted.
     Begin { checkpoint: u64, is_final: bool, savepoint: Option<String> },
     /// Commit everything up to this checkpoint.
@@ -39,6 +43,15 @@ pub(crate) enum Order {
     Abort { checkpoint: u64 },
     /// The final checkpoint is committed everywhere: let go.
     End(Ending),
+}
+
+/// What the enumerator of a source has for one of its readers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Assignment {
+    /// Serialized splits.
+    Splits(Vec<Vec<u8>>),
+    /// There will be no more.
+    NoMore,
 }
 
 /// How an attempt ended that did not fail.

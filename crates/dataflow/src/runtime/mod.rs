@@ -3,6 +3,7 @@
 pub(crate) mod attempt;
 pub(crate) mod control;
 pub(crate) mod driver;
+pub(crate) mod enumerators;
 pub(crate) mod flow;
 pub(crate) mod io;
 pub(crate) mod mailbox;
@@ -10,5 +11,6 @@ pub(crate) mod message;
 pub(crate) mod pace;
 pub(crate) mod pool;
 pub(crate) mod requests;
+pub(crate) mod splits;
 pub(crate) mod time;
 pub(crate) mod worker;

