@@ -156,10 +156,12 @@ fn what_was_configured_stays_when_it_is_configured_again() {
         RocksDbStateBackend::embedded().configure(&together.iter().map(|(key, value, _)| (*key, *value)).collect());
     let first = first.unwrap();
     let defaults = options::rocksdb::ALL.iter().chain(options::rocksdb::metrics::ALL);
-    let defaults: Configuration =
-        defaults.filter_map(|option| Some((option.key(), option.default_text()?))).chain([(SLOTS, "1")]).collect();
+    let defaults: Configuration = defaults.filter_map(|option| Some((option.key(), option.default_text()?))).collect();
     let again = first.configure(&defaults).unwrap();
     assert_eq!(text(again.settings().unwrap()), text(first.settings().unwrap()));
+    // But the number of workers is that of the process in which the job runs.
+    let again = first.configure(&[(SLOTS, "3")].into_iter().collect()).unwrap();
+    assert_eq!((first.settings().unwrap().memory.slots.get(), again.settings().unwrap().memory.slots.get()), (2, 3));
     // A key that the first configuration had not is taken from the second.
     let first = RocksDbStateBackend::embedded().configure(&Configuration::new()).unwrap();
     let later = [("state.backend.rocksdb.thread.num", "3"), ("state.backend.rocksdb.metrics.bytes-read", "true")];

@@ -365,7 +365,8 @@ impl RocksDbStateBackend {
         self.values.options_factory.as_ref().map(OptionsFactory::name)
     }
 
-    /// [`checkpoint_backend`](Self::checkpoint_backend) by its name in Flink.
+    /// [`checkpoint_backend`](Self::checkpoint_backend) by its name in Flink. It can be asked for its
+    /// [directory](StateBackend::get_checkpoint_path).
     #[must_use]
     pub fn get_checkpoint_backend(&self) -> Option<&CheckpointStreamBackend> {
         self.checkpoint_backend()
@@ -453,6 +454,10 @@ impl StateBackend for RocksDbStateBackend {
             Some(backend) => backend.checkpoint_storage(),
             None => Ok(None),
         }
+    }
+
+    fn get_checkpoint_path(&self) -> Option<&StoragePath> {
+        self.checkpoint_backend()?.get_checkpoint_path()
     }
 
     fn savepoint_directory(&self) -> Option<&StoragePath> {

@@ -91,7 +91,7 @@ options! {
     LOG_MAX_FILE_SIZE: MemorySize = new("state.backend.rocksdb.log.max-file-size", "25 mb");
     /// Files of RocksDB's own log that are kept, at least 1.
     LOG_FILE_NUM: i32 = new("state.backend.rocksdb.log.file-num", "4");
-    /// How files are merged.
+    /// How files are merged: `LEVEL` or `UNIVERSAL`. The other styles of RocksDB lose state, and are refused.
     COMPACTION_STYLE: CompactionStyle = new("state.backend.rocksdb.compaction.style", "LEVEL");
     /// Compression of each level, the last one for all further levels.
     COMPRESSION_PER_LEVEL: Vec<String> =

@@ -8,6 +8,7 @@ use highwater_types::Result;
 
 use super::factories::OptionsFactory;
 use super::{RocksDbMemoryConfiguration, local_directories, options, settings};
+use crate::options::NUM_TASK_SLOTS;
 use crate::{BackendRegistry, Configuration, PriorityQueueStateType};
 
 /// Every value has one place: a field, or else its key. What the stores are told is made from here and from nowhere else,
@@ -30,7 +31,11 @@ pub(super) struct Values {
 impl Values {
     /// These, with every field set: this one's value, else the configured one, else the default.
     pub(super) fn configure(&self, configuration: &Configuration, registry: &BackendRegistry) -> Result<Self> {
-        let keys = settings::own_keys(configuration).overlaid_with(&self.keys);
+        let mut keys = settings::own_keys(configuration).overlaid_with(&self.keys);
+        // How many workers the process has is no setting but a fact: the job says it last.
+        if let Some((key, workers)) = configuration.find(NUM_TASK_SLOTS.info()) {
+            keys.set_raw(key, workers);
+        }
         Ok(Self {
             incremental: Some(settings::incremental(self.incremental, &keys)?),
             transfer_threads: Some(settings::transfer_threads(self.transfer_threads, &keys)?),

@@ -147,7 +147,7 @@ impl RestoredStates {
         }
         let columns: Vec<String> = restored.states.keys().cloned().collect();
         let backend = backend(sources.store(factory, context, &columns)?);
-        columns.iter().try_for_each(|state| backend.adopt(state))?;
+        restored.states.values().try_for_each(|state| backend.check_sample(&state.meta, sources.range))?;
         sources.read_streams(&mut restored, |_, state, group, entries| backend.load(state, group, &entries))?;
         if !sources.streams.is_empty() {
             restored.states.keys().try_for_each(|state| backend.adopt(state))?;
