@@ -198,9 +198,8 @@ fn a_fan_out_over_two_processes() {
             exchange(words, |(n, _)| *n).sink("slow", SlowSink { each: 1_000 });
             Ok(())
         });
-        let hosts = hosts.split(',').map(str::to_owned).collect();
         let before = status("VmRSS:");
-        let config = ExecutionConfig::new().cluster(Cluster { index: index.parse().unwrap(), hosts });
+        let config = ExecutionConfig::new().cluster(Cluster::new(index.parse().unwrap(), hosts.split(',')));
         assert_eq!(job.execute(&config).unwrap().outcome, JobOutcome::Finished);
         let grown = status("VmHWM:") - before;
         println!("{NAME}, process {index}: {} MiB", grown / MEBIBYTE);

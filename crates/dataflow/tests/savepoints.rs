@@ -26,7 +26,7 @@ const NAME: &str = "saved";
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(120);
 
-fn job(sink: impl Sink<Counted> + Clone + Sync, rate: Option<f64>) -> Job {
+fn job(sink: impl Sink<Counted> + Clone, rate: Option<f64>) -> Job {
     Job::new(NAME, move |env| {
         count(env.source("numbers", numbers(RECORDS, KEYS, rate)), "count").sink("sink", sink.clone());
         Ok(())
@@ -45,7 +45,7 @@ struct Running {
 }
 
 /// Starts a job that takes some seconds, and waits until it has completed a checkpoint.
-fn start(sink: &(impl Sink<Counted> + Clone + Sync), config: ExecutionConfig) -> Running {
+fn start(sink: &(impl Sink<Counted> + Clone), config: ExecutionConfig) -> Running {
     let handle = JobHandle::new();
     let (job, config) = (job(sink.clone(), Some(10_000.0)), config.handle(&handle));
     let running = Running { handle, thread: thread::spawn(move || job.execute(&config)) };
@@ -82,7 +82,7 @@ impl Running {
 }
 
 fn answer(mut pending: Pending<CheckpointStatistics>) -> Result<CheckpointStatistics> {
-    pending.wait(LONG).expect("no answer came")
+    pending.wait(LONG).unwrap()
 }
 
 fn local(pointer: &str) -> PathBuf {

@@ -5,7 +5,7 @@
 //! Reads text files, splits them at white space, counts every word in keyed state, and writes one line
 //! `word<TAB>count` for every occurrence, where the count is the running one. Kill it at any moment and start the same
 //! command again: the committed files, `part-*`, come to hold exactly what an undisturbed run writes, also with another
-//! number of workers or another state backend. Files that are not yet committed begin with a dot.
+//! number of workers or another state backend, and also in several processes (`--cluster-index`, `--cluster-hosts`). Files that are not yet committed begin with a dot.
 //!
 //! Exit codes: 0 the job has finished, now or before; 1 it failed; 2 the command or a setting is wrong; 130 it was
 //! interrupted, and can be resumed.
@@ -31,9 +31,9 @@ use fjall_store::FjallStateBackend;
 use highwater::checkpoint::{StoragePath, file_system_for};
 use highwater::state::ReferenceStoreFactory;
 use highwater::{
-    BackendRegistry, Collector, Configuration, Error, ErrorKind, ExecutionConfig, FileSink, FileSource, Job, JobHandle,
-    JobOutcome, JobStatus, KeyedStore, Progress, Result, StartFrom, StateBackend, ValueStateDescriptor, options,
-    parse_duration,
+    BackendRegistry, Cluster, Collector, Configuration, Error, ErrorKind, ExecutionConfig, FileSink, FileSource, Job,
+    JobHandle, JobOutcome, JobStatus, KeyedStore, Progress, Result, Secret, StartFrom, StateBackend,
+    ValueStateDescriptor, options, parse_duration,
 };
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -100,6 +100,22 @@ struct Options {
     /// Clear the checkpoints and results of earlier runs first
     #[arg(long)]
     fresh: bool,
+
+    /// Any key of the configuration; may be given several times
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Index of this process in its cluster, from 0
+    #[arg(long, value_name = "N", requires = "cluster_hosts")]
+    cluster_index: Option<usize>,
+
+    /// Where the processes of the cluster listen, in the order of their indexes
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', requires = "cluster_index")]
+    cluster_hosts: Vec<String>,
+
+    /// File with the secret of the cluster [default: the environment variable HIGHWATER_CLUSTER_SECRET]
+    #[arg(long, value_name = "FILE", requires = "cluster_index")]
+    cluster_secret_file: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -124,7 +140,8 @@ fn run(options: Options) -> Result<JobOutcome> {
         None => StoragePath::from_local(repository().join("target/word_count/checkpoints"))?,
     };
     let job = word_count(&options, &output);
-    if options.fresh {
+    // In a cluster it is for process 0 to do, before it lets the others in.
+    if options.fresh && options.cluster_index.unwrap_or(0) == 0 {
         clear(&checkpoints.join(&job.id().to_string()), &output)?;
     }
     let handle = JobHandle::new();
@@ -186,11 +203,23 @@ fn execution(options: &Options, checkpoints: &StoragePath) -> Result<ExecutionCo
         .set(&options::STATE_BACKEND, Some(options.state_backend.clone()))
         .set(&options::CHECKPOINTS_DIRECTORY, Some(checkpoints.to_string()));
     set_rocksdb(options, &mut configuration)?;
+    for entry in &options.set {
+        let Some((key, value)) = entry.split_once('=') else {
+            return Err(
+                Error::configuration("an entry of the configuration is not of the form KEY=VALUE").with("entry", entry)
+            );
+        };
+        configuration.set_raw(key, value);
+    }
     let mut backends = BackendRegistry::new();
     backends.register("ordered-map", |configuration: &Configuration| OrderedMapBackend.configure(configuration))?;
     backends.register("fjall", FjallStateBackend::from_configuration)?;
     let workers = options.workers.or_else(|| thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
-    Ok(ExecutionConfig::from_configuration(&configuration)
+    let mut config = ExecutionConfig::from_configuration(&configuration);
+    if let Some(cluster) = cluster(options)? {
+        config = config.cluster(cluster);
+    }
+    Ok(config
         .backends(backends)
         .workers(workers)
         .checkpoint_interval(options.checkpoint_interval)
@@ -200,6 +229,20 @@ fn execution(options: &Options, checkpoints: &StoragePath) -> Result<ExecutionCo
             "none" => StartFrom::Fresh,
             pointer => StartFrom::Pointer(pointer.to_owned()),
         }))
+}
+
+/// Several processes that count together.
+fn cluster(options: &Options) -> Result<Option<Cluster>> {
+    let Some(index) = options.cluster_index else { return Ok(None) };
+    let secret = match &options.cluster_secret_file {
+        Some(file) => Some(Secret::from_file(file)?),
+        None => Secret::from_env("HIGHWATER_CLUSTER_SECRET")?,
+    };
+    let cluster = Cluster::new(index, &options.cluster_hosts);
+    Ok(Some(match secret {
+        Some(secret) => cluster.secret(secret),
+        None => cluster,
+    }))
 }
 
 /// Flink's keys. They mean nothing to other backends.

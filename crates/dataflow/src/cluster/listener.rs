@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use highwater_types::{Error, Result};
@@ -60,8 +60,7 @@ impl Listener {
                 .with("index", network.index)
                 .because(error)
         };
-        let addresses: Vec<_> = host.to_socket_addrs().map_err(refused)?.collect();
-        let listener = TcpListener::bind(&*addresses).map_err(refused)?;
+        let listener = bind(host, network.handshake_timeout()).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let door = Arc::new(Door {
             network: Arc::clone(network),
@@ -88,6 +87,18 @@ impl Listener {
         let thread = lock(&self.thread).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that listens panicked");
+        }
+    }
+}
+
+/// Tries for a while: a name may not be known yet, and an earlier process may still be going.
+fn bind(host: &str, patience: Duration) -> std::io::Result<TcpListener> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let addresses = host.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        match addresses.and_then(|addresses| TcpListener::bind(&*addresses)) {
+            Err(_) if Instant::now() < deadline => thread::sleep(LOOK),
+            result => return result,
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use super::process::{CONFIGURATION, DIRECTORY, HOSTS, INDEX, KEYS, RECORDS};
+pub(crate) use super::proxy::free_port;
 use super::support::occurrences;
 
 /// No machine is so slow that it needs longer.
@@ -16,18 +15,6 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Short times, so that a test sees a loss soon. A loss that is none costs an attempt and nothing else.
 pub(crate) const QUICK: &str = "heartbeat.interval=100 ms;heartbeat.timeout=3 s";
-
-/// A port that is free now, below those that connections are given.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let spread = std::process::id() as u16 % 1_000 * 11;
-        let port = 20_000 + (spread + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 pub(crate) fn free_hosts(processes: usize) -> Vec<String> {
     (0..processes).map(|_| format!("127.0.0.1:{}", free_port())).collect()

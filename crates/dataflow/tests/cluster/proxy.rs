@@ -1,9 +1,9 @@
-//! A way to a process that can be cut.
+//! Free ports, and ways to a process that can be cut.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,18 @@ struct Switch {
     is_over: AtomicBool,
 }
 
+/// A port that is free now, below those that connections are given.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let spread = std::process::id() as u16 % 1_000 * 11;
+        let port = 20_000 + (spread + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// Forwards connections.
 pub(crate) struct Proxy {
     pub(crate) host: String,
@@ -25,7 +37,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn to(target: &str) -> Self {
-        let host = format!("127.0.0.1:{}", super::harness::free_port());
+        let host = format!("127.0.0.1:{}", free_port());
         let listener = TcpListener::bind(&host).unwrap();
         listener.set_nonblocking(true).unwrap();
         let switch = Arc::new(Switch::default());
