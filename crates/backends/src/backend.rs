@@ -101,11 +101,6 @@ pub trait StateBackend: Any + Debug + Display + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// The directory that checkpoints go to, if the backend has one (Flink's `getCheckpointPath`). Default none.
-    fn get_checkpoint_path(&self) -> Option<&StoragePath> {
-        None
-    }
-
     /// Default directory of savepoints, if the backend has one: it comes before the configured one.
     fn savepoint_directory(&self) -> Option<&StoragePath> {
         None
@@ -158,10 +153,6 @@ impl<B: StateBackend + ?Sized> StateBackend for Arc<B> {
 
     fn checkpoint_storage(&self) -> Result<Option<Arc<dyn CheckpointStorage>>> {
         (**self).checkpoint_storage()
-    }
-
-    fn get_checkpoint_path(&self) -> Option<&StoragePath> {
-        (**self).get_checkpoint_path()
     }
 
     fn savepoint_directory(&self) -> Option<&StoragePath> {

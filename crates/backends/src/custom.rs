@@ -74,10 +74,6 @@ impl<B: StateBackend> StateBackend for CustomStateBackend<B> {
         self.backend.checkpoint_storage()
     }
 
-    fn get_checkpoint_path(&self) -> Option<&StoragePath> {
-        self.backend.get_checkpoint_path()
-    }
-
     fn savepoint_directory(&self) -> Option<&StoragePath> {
         self.backend.savepoint_directory()
     }

@@ -262,10 +262,6 @@ impl StateBackend for FsStateBackend {
         KeyedStore::Heap
     }
 
-    fn get_checkpoint_path(&self) -> Option<&StoragePath> {
-        Some(self.checkpoint_path())
-    }
-
     fn checkpoint_storage(&self) -> Result<Option<Arc<dyn CheckpointStorage>>> {
         let storage = FileSystemCheckpointStorage::new(self.checkpoint_directory.clone())?
             .with_inline_threshold(in_memory(self.min_file_size_threshold())?)

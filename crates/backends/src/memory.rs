@@ -187,10 +187,6 @@ impl StateBackend for MemoryStateBackend {
         KeyedStore::Heap
     }
 
-    fn get_checkpoint_path(&self) -> Option<&StoragePath> {
-        self.checkpoint_path()
-    }
-
     fn checkpoint_storage(&self) -> Result<Option<Arc<dyn CheckpointStorage>>> {
         let mut storage = JobManagerCheckpointStorage::new()
             .with_max_state_size(self.max_state_size())?

@@ -78,10 +78,7 @@ fn flinks_names_are_the_same() {
     assert_eq!(backend.get_db_storage_paths().unwrap(), [Path::new("/a"), Path::new("/b")]);
     assert_eq!(backend.get_priority_queue_state_type(), PriorityQueueStateType::RocksDb);
     assert!(backend.get_memory_configuration().is_using_managed_memory());
-    // As a user of the module in which this began writes it.
-    let stream_backend = backend.get_checkpoint_backend().unwrap();
-    assert_eq!(stream_backend.name(), "FsStateBackend");
-    assert_eq!(stream_backend.get_checkpoint_path().unwrap().to_string(), "file:/data/cp");
+    assert_eq!(backend.get_checkpoint_backend().unwrap().name(), "FsStateBackend");
     let embedded: EmbeddedRocksDBStateBackend = EmbeddedRocksDBStateBackend::embedded();
     assert_eq!(embedded.name(), "EmbeddedRocksDBStateBackend");
     assert!(embedded.get_checkpoint_backend().is_none());

@@ -365,8 +365,7 @@ impl RocksDbStateBackend {
         self.values.options_factory.as_ref().map(OptionsFactory::name)
     }
 
-    /// [`checkpoint_backend`](Self::checkpoint_backend) by its name in Flink. It can be asked for its
-    /// [directory](StateBackend::get_checkpoint_path).
+    /// [`checkpoint_backend`](Self::checkpoint_backend) by its name in Flink.
     #[must_use]
     pub fn get_checkpoint_backend(&self) -> Option<&CheckpointStreamBackend> {
         self.checkpoint_backend()
@@ -454,10 +453,6 @@ impl StateBackend for RocksDbStateBackend {
             Some(backend) => backend.checkpoint_storage(),
             None => Ok(None),
         }
-    }
-
-    fn get_checkpoint_path(&self) -> Option<&StoragePath> {
-        self.checkpoint_backend()?.get_checkpoint_path()
     }
 
     fn savepoint_directory(&self) -> Option<&StoragePath> {
