@@ -23,7 +23,7 @@ pub use coordinator::{
 #[cfg(feature = "testing")]
 pub use fs::{CrashFileSystem, Survival};
 pub use fs::{
-    DirEntry, FileLock, FileStat, FileSystem, FileWriter, LocalFileSystem, create_dir_durable, error_from_io,
+    DirEntry, FileLock, FileStat, FileSystem, FileWriter, LocalFileSystem, Syncer, create_dir_durable, error_from_io,
     file_system_for, io_error_kind,
 };
 pub use handle::{

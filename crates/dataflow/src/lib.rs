@@ -71,7 +71,10 @@ pub use graph::{Collector, DataStream, KeyedStream, OpenContext, Record, StreamE
 pub use job::{Job, JobOutcome, JobResult};
 pub use pending::Pending;
 pub use progress::{CheckpointStatistics, JobHandle, JobStatus, Progress, RestoredFrom};
-pub use sink::{Durability, FileSink, Sink, SinkContext, SinkWriter};
+pub use sink::{
+    BasePathBucketAssigner, BucketAssigner, BucketContext, DateTimeBucketAssigner, DefaultRollingPolicy, Durability,
+    FileSink, OnCheckpointRollingPolicy, PartFileInfo, RollingPolicy, Sink, SinkContext, SinkWriter,
+};
 pub use source::{
     CollectionSource, FileSource, FixedSplits, GeneratorSource, Source, SourceContext, SourceReader, SourceStatus,
     SplitAssignment, SplitEnumerator, SplitEnumeratorContext,

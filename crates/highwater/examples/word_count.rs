@@ -5,7 +5,9 @@
 //! Reads text files, splits them at white space, counts every word in keyed state, and writes one line
 //! `word<TAB>count` for every occurrence, where the count is the running one. Kill it at any moment and start the same
 //! command again: the committed files, `part-*`, come to hold exactly what an undisturbed run writes, also with another
-//! number of workers or another state backend, and also in several processes (`--cluster-index`, `--cluster-hosts`). Files that are not yet committed begin with a dot.
+//! number of workers or another state backend, and also in several processes (`--cluster-index`, `--cluster-hosts`).
+//! Files that are not yet committed begin with a dot; they are committed when they are large, old or at rest, and at the
+//! end.
 //!
 //! Exit codes: 0 the job has finished, now or before; 1 it failed; 2 the command or a setting is wrong; 130 it was
 //! interrupted, and can be resumed.
@@ -16,7 +18,7 @@ mod fjall_store;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,9 +33,9 @@ use fjall_store::FjallStateBackend;
 use highwater::checkpoint::{StoragePath, file_system_for};
 use highwater::state::ReferenceStoreFactory;
 use highwater::{
-    BackendRegistry, Cluster, Collector, Configuration, Error, ErrorKind, ExecutionConfig, FileSink, FileSource, Job,
-    JobHandle, JobOutcome, JobStatus, KeyedStore, Progress, Result, Secret, StartFrom, StateBackend,
-    ValueStateDescriptor, options, parse_duration,
+    BackendRegistry, Cluster, Collector, Configuration, DefaultRollingPolicy, Error, ErrorKind, ExecutionConfig,
+    FileSink, FileSource, Job, JobHandle, JobOutcome, JobStatus, KeyedStore, Progress, Result, Secret, StartFrom,
+    StateBackend, ValueStateDescriptor, options, parse_duration,
 };
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -80,6 +82,10 @@ struct Options {
     /// Time between two checkpoints
     #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = parse_duration)]
     checkpoint_interval: Duration,
+
+    /// Age, or time without a line, at which a file of results is committed, with the next checkpoint
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    rollover_interval: Duration,
 
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N")]
@@ -139,10 +145,11 @@ fn run(options: Options) -> Result<JobOutcome> {
         Some(uri) => StoragePath::parse(uri)?,
         None => StoragePath::from_local(repository().join("target/word_count/checkpoints"))?,
     };
-    let job = word_count(&options, &output);
+    let sink = counts_to(&output, options.rollover_interval);
+    let job = word_count(&options, &sink);
     // In a cluster it is for process 0 to do, before it lets the others in.
     if options.fresh && options.cluster_index.unwrap_or(0) == 0 {
-        clear(&checkpoints.join(&job.id().to_string()), &output)?;
+        clear(&checkpoints.join(&job.id().to_string()), || sink.remove_output(job.id(), SINK), &output)?;
     }
     let handle = JobHandle::new();
     let config = execution(&options, &checkpoints)?.handle(&handle);
@@ -153,12 +160,26 @@ fn run(options: Options) -> Result<JobOutcome> {
         JobOutcome::Stopped => eprintln!("stopped after a checkpoint; the same command goes on from there"),
         _ => {}
     }
-    print_summary(&output, &result.progress)?;
+    print_summary(&sink.committed_files(job.id(), SINK)?, &output, &result.progress)?;
     Ok(result.outcome)
 }
 
+/// Uid of the sink.
+const SINK: &str = "counts";
+
+/// A line for every count.
+fn counts_to(output: &Path, rollover_interval: Duration) -> FileSink<(String, i64)> {
+    let policy =
+        DefaultRollingPolicy::new().rollover_interval(rollover_interval).inactivity_interval(rollover_interval);
+    let sink = FileSink::new(output, |(word, count): &(String, i64), line| {
+        // Writing to a vector cannot fail.
+        let _ = write!(line, "{word}\t{count}");
+    });
+    sink.rolling_policy(policy).bucket_check_interval(rollover_interval)
+}
+
 /// The job: lines to words, words to running counts, counts to files.
-fn word_count(options: &Options, output: &Path) -> Job {
+fn word_count(options: &Options, sink: &FileSink<(String, i64)>) -> Job {
     let mut source = if options.paths.is_empty() {
         FileSource::lines([repository()]).filter(is_text_of_the_repository)
     } else {
@@ -167,10 +188,7 @@ fn word_count(options: &Options, output: &Path) -> Job {
     if let Some(rate) = options.rate {
         source = source.rate(rate);
     }
-    let sink = FileSink::new(output, |(word, count): &(String, i64), line| {
-        // Writing to a vector cannot fail.
-        let _ = write!(line, "{word}\t{count}");
-    });
+    let sink = sink.clone();
     Job::new("word count", move |env| {
         env.source("lines", source.clone())
             .flat_map(|line: String, out: &mut Collector<String>| {
@@ -192,7 +210,7 @@ fn word_count(options: &Options, output: &Path) -> Job {
                     Ok(())
                 })
             })
-            .sink("counts", sink.clone());
+            .sink(SINK, sink.clone());
         Ok(())
     })
 }
@@ -304,7 +322,7 @@ fn is_text_of_the_repository(path: &Path) -> bool {
 
 /// Removes what earlier runs of this job left in its two directories, and nothing else. The checkpoints go first: if
 /// this is killed half-way, no later run takes the results for complete.
-fn clear(checkpoints: &StoragePath, output: &Path) -> Result<()> {
+fn clear(checkpoints: &StoragePath, remove_output: impl FnOnce() -> Result<usize>, output: &Path) -> Result<()> {
     const LOCK: &str = ".lock";
     let fs = file_system_for(checkpoints)?;
     if fs.stat(checkpoints)?.is_some() {
@@ -316,13 +334,11 @@ fn clear(checkpoints: &StoragePath, output: &Path) -> Result<()> {
             if entry.is_dir { fs.remove_dir_all(&path)? } else { fs.remove_file(&path)? }
         }
     }
-    let output = StoragePath::from_local(output)?;
-    let is_result = |name: &str| name.starts_with("part-") || name.starts_with(".part-");
-    let results: Vec<_> = fs.list(&output)?.into_iter().filter(|entry| is_result(&entry.name)).collect();
-    if !results.is_empty() {
-        eprintln!("clearing {} files in {output}", results.len());
+    let files = remove_output()?;
+    if files > 0 {
+        eprintln!("cleared {files} files in {}", output.display());
     }
-    results.iter().try_for_each(|entry| fs.remove_file(&output.join(&entry.name)))
+    Ok(())
 }
 
 /// Runs a job, shows its progress, and passes the first Ctrl-C on to it. The second ends the process.
@@ -393,8 +409,9 @@ fn status(progress: &Progress, rate: f64) -> String {
 }
 
 /// The most frequent words and the totals, read back from the committed files.
-fn print_summary(output: &Path, progress: &Progress) -> Result<()> {
-    let results = Results::read(output).map_err(|error| {
+fn print_summary(files: &[StoragePath], output: &Path, progress: &Progress) -> Result<()> {
+    let paths = files.iter().map(StoragePath::to_local_path).collect::<Result<Vec<_>>>()?;
+    let results = Results::read(&paths).map_err(|error| {
         Error::storage("cannot read the results").with("directory", output.display()).because(error)
     })?;
     let mut table = Table::new();
@@ -410,7 +427,7 @@ fn print_summary(output: &Path, progress: &Progress) -> Result<()> {
         "{} occurrences of {} words in {} files in {}",
         HumanCount(results.lines),
         HumanCount(results.counts.len() as u64),
-        HumanCount(results.files),
+        HumanCount(paths.len() as u64),
         output.display()
     );
     println!(
@@ -424,22 +441,16 @@ fn print_summary(output: &Path, progress: &Progress) -> Result<()> {
 
 #[derive(Default)]
 struct Results {
-    files: u64,
     lines: u64,
     /// The highest count of every word is its last.
     counts: HashMap<String, i64>,
 }
 
 impl Results {
-    fn read(directory: &Path) -> std::io::Result<Self> {
+    fn read(files: &[PathBuf]) -> std::io::Result<Self> {
         let mut results = Self::default();
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            if !entry.file_name().as_encoded_bytes().starts_with(b"part-") {
-                continue;
-            }
-            results.files += 1;
-            for line in BufReader::new(File::open(entry.path())?).lines() {
+        for file in files {
+            for line in BufReader::new(File::open(file)?).lines() {
                 results.add(&line?);
             }
         }

@@ -57,8 +57,8 @@
 //! - **Backends**: [`MemoryStateBackend`], [`FsStateBackend`], [`HashMapStateBackend`], `RocksDbStateBackend` with the
 //!   feature `rocksdb`, [`CustomStateBackend`] over a byte store of your own; by name through [`BackendRegistry`] and
 //!   [`Configuration`], with Flink's keys ([`options`]).
-//! - **Connectors**: [`FileSource`], [`GeneratorSource`], [`CollectionSource`], the exactly-once [`FileSink`], and the
-//!   traits [`Source`] and [`Sink`] for your own.
+//! - **Connectors**: [`FileSource`], [`GeneratorSource`], [`CollectionSource`], the exactly-once [`FileSink`] with
+//!   its [`RollingPolicy`] and [`BucketAssigner`], and the traits [`Source`] and [`Sink`] for your own.
 //! - **Below**: [`types`] (serializers in Flink's encodings), [`checkpoint`] (storage, handles, `_metadata`, the
 //!   coordinator), [`state`] (byte stores, the canonical snapshot stream).
 //!
@@ -94,10 +94,12 @@ pub use highwater_backends::{
     RocksDBStateBackend, RocksDbMemoryConfiguration, RocksDbStateBackend,
 };
 pub use highwater_dataflow::{
-    CheckpointStatistics, Cluster, CollectionSource, Collector, DataStream, Durability, ExecutionConfig, FileSink,
-    FileSource, FixedSplits, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream,
-    OpenContext, Pending, Progress, Record, RestoredFrom, Secret, Sink, SinkContext, SinkWriter, Source, SourceContext,
-    SourceReader, SourceStatus, SplitAssignment, SplitEnumerator, SplitEnumeratorContext, StartFrom, StreamEnvironment,
+    BasePathBucketAssigner, BucketAssigner, BucketContext, CheckpointStatistics, Cluster, CollectionSource, Collector,
+    DataStream, DateTimeBucketAssigner, DefaultRollingPolicy, Durability, ExecutionConfig, FileSink, FileSource,
+    FixedSplits, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream,
+    OnCheckpointRollingPolicy, OpenContext, PartFileInfo, Pending, Progress, Record, RestoredFrom, RollingPolicy,
+    Secret, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader, SourceStatus, SplitAssignment,
+    SplitEnumerator, SplitEnumeratorContext, StartFrom, StreamEnvironment,
 };
 #[cfg(feature = "rocksdb")]
 pub use highwater_rocksdb::PredefinedOptions;
@@ -137,8 +139,8 @@ pub mod checkpoint {
         KeyGroupsHandle, KeyGroupsStream, KeyedStateHandle, LocalFileSystem, MAX_INLINE_THRESHOLD, MasterState,
         MemoryStreamFactory, MergedDirectories, MetadataVersion, NOT_EXTERNALLY_ADDRESSABLE, OperatorState,
         OperatorStateHandle, ResolvedSnapshot, SnapshotOpener, StateOpener, StatePartitions, StateReader, StateScope,
-        StoragePath, StreamHandle, Subtask, SubtaskState, UnreadableCheckpoint, create_dir_durable, error_from_io,
-        file_system_for, io_error_kind, resolve_pointer, validate_checkpoint_dir,
+        StoragePath, StreamHandle, Subtask, SubtaskState, Syncer, UnreadableCheckpoint, create_dir_durable,
+        error_from_io, file_system_for, io_error_kind, resolve_pointer, validate_checkpoint_dir,
     };
     #[cfg(feature = "testing")]
     pub use highwater_checkpoint::{CrashFileSystem, Survival};

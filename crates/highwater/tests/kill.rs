@@ -195,6 +195,8 @@ impl Story {
     fn start(&mut self, rate: Option<u64>) -> Child {
         let mut command = Command::new(example("word_count"));
         command
+            // Files are closed before every checkpoint, over a few, and never: then each restore commits what was in progress.
+            .args(["--rollover-interval", ["20ms", "200ms", "60s"][self.random.below(3) as usize]])
             .args(["--checkpoint-interval", "50ms", "--keep", "2", "--workers"])
             .arg((1 + self.random.below(3)).to_string())
             .args(["--state-backend", self.backends[self.random.below(self.backends.len() as u64) as usize]])

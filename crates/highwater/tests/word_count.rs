@@ -34,7 +34,10 @@ impl Place {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(example("word_count"));
         let checkpoints = format!("--checkpoint-dir=file://{}", self.path("checkpoints").display());
-        command.args([&checkpoints, "--checkpoint-interval=20ms"]).arg("--output").arg(self.path("output"));
+        command
+            .args([&checkpoints, "--checkpoint-interval=20ms", "--rollover-interval=20ms"])
+            .arg("--output")
+            .arg(self.path("output"));
         command.args(arguments).arg(self.path("text")).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -103,9 +106,12 @@ fn an_interrupt_ends_the_job_after_a_checkpoint_and_the_same_command_goes_on() {
 #[test]
 fn a_finished_job_says_so_and_fresh_runs_it_again_touching_only_its_own_files() {
     let place = Place::new();
-    assert_eq!(place.run(&[]).0, Some(0));
+    assert_eq!(place.run(&["--workers=2", "--rollover-interval=60s"]).0, Some(0));
     place.assert_complete();
     fs::write(place.path("output/notes.txt"), "mine").unwrap();
+    // Spark's names begin like ours.
+    let parquet = place.path("output/part-00000-8f3c1b6e-c000.snappy.parquet");
+    fs::write(&parquet, b"PAR1\xff\xfe").unwrap();
     fs::write(place.path("checkpoints/notes.txt"), "mine").unwrap();
 
     let (code, _, stderr) = place.run(&[]);
@@ -115,15 +121,54 @@ fn a_finished_job_says_so_and_fresh_runs_it_again_touching_only_its_own_files() 
     let (code, _, stderr) = place.run(&["--restore=none"]);
     assert_eq!(code, Some(1), "the results are still there");
     assert!(stderr.contains("output directory holds committed files"), "{stderr}");
-    place.assert_complete();
 
     let (code, _, stderr) = place.run(&["--fresh"]);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains("clearing the checkpoints in") && stderr.contains("started afresh"), "{stderr}");
+    assert!(stderr.contains("cleared 2 files in"), "{stderr}");
+    assert_eq!(fs::read(&parquet).unwrap(), b"PAR1\xff\xfe");
+    fs::remove_file(&parquet).unwrap();
     place.assert_complete();
     for notes in ["output/notes.txt", "checkpoints/notes.txt"] {
         assert_eq!(fs::read_to_string(place.path(notes)).unwrap(), "mine");
     }
+}
+
+#[test]
+fn results_may_be_taken_away_while_the_job_runs_and_in_between() {
+    let place = Place::new();
+    let taken = place.path("taken");
+    fs::create_dir(&taken).unwrap();
+    let take = || {
+        for (name, _) in committed_files(&place.path("output")) {
+            fs::rename(place.path("output").join(&name), taken.join(&name)).unwrap();
+        }
+    };
+    for workers in ["--workers=2", "--workers=1", "--workers=3"] {
+        let mut child = place.start_slow();
+        take();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        take();
+        let child = place.command(&["--rate=200", workers]).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while committed_files(&place.path("output")).is_empty() {
+            assert!(Instant::now() < deadline, "nothing was committed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        interrupt(&child);
+        let (code, _, stderr) = told(child.wait_with_output().unwrap());
+        assert_eq!(code, Some(130), "{stderr}");
+        take();
+    }
+    let (code, _, stderr) = place.run(&[]);
+    assert_eq!(code, Some(0), "{stderr}");
+    take();
+    for entry in fs::read_dir(&taken).unwrap() {
+        let path = entry.unwrap().path();
+        fs::rename(&path, place.path("output").join(path.file_name().unwrap())).unwrap();
+    }
+    place.assert_complete();
 }
 
 #[test]

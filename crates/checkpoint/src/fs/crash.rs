@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use highwater_types::{Error, Result};
 
-use super::{DirEntry, FileLock, FileStat, FileSystem, FileWriter, file_error};
+use super::{DirEntry, FileLock, FileStat, FileSystem, FileWriter, Syncer, file_error};
 use crate::{StateReader, StoragePath};
 
 type NodeId = usize;
@@ -559,6 +559,11 @@ impl Write for CrashWriter {
 impl FileWriter for CrashWriter {
     fn sync(&mut self) -> Result<()> {
         self.fs.disk().sync_file(self.node).map_err(|error| file_error("sync a file", &self.path, error))
+    }
+
+    fn syncer(&self) -> Result<Syncer> {
+        let mut file = Self { fs: self.fs.clone(), node: self.node, path: self.path.clone() };
+        Ok(Box::new(move || file.sync()))
     }
 
     fn close(self: Box<Self>) -> Result<()> {

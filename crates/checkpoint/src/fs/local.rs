@@ -6,7 +6,7 @@ use std::path::Path;
 
 use highwater_types::{Error, Result};
 
-use super::{DirEntry, FileLock, FileStat, FileSystem, FileWriter, file_error};
+use super::{DirEntry, FileLock, FileStat, FileSystem, FileWriter, Syncer, file_error};
 use crate::{StateReader, StoragePath};
 
 /// Bytes read ahead from a state file.
@@ -166,6 +166,12 @@ impl Write for LocalWriter {
 impl FileWriter for LocalWriter {
     fn sync(&mut self) -> Result<()> {
         self.file.sync_all().map_err(|error| file_error("sync a file", &self.path, error))
+    }
+
+    fn syncer(&self) -> Result<Syncer> {
+        let path = self.path.clone();
+        let file = self.file.try_clone().map_err(|error| file_error("share a file", &path, error))?;
+        Ok(Box::new(move || file.sync_all().map_err(|error| file_error("sync a file", &path, error))))
     }
 
     fn close(self: Box<Self>) -> Result<()> {

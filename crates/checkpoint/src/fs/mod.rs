@@ -109,9 +109,18 @@ pub trait FileWriter: Write + Send {
     /// Makes all bytes written so far durable.
     fn sync(&mut self) -> Result<()>;
 
+    /// What makes durable, on another thread and while writing goes on, at least the bytes written so far. A file that
+    /// stays open across checkpoints needs it. Default: `Unsupported`.
+    fn syncer(&self) -> Result<Syncer> {
+        Err(Error::unsupported("this file system makes a file durable only when it is closed"))
+    }
+
     /// Ends the file. It is durable only if [`sync`](Self::sync) came before.
     fn close(self: Box<Self>) -> Result<()>;
 }
+
+/// A sync of a file that is still being written; see [`FileWriter::syncer`].
+pub type Syncer = Box<dyn FnOnce() -> Result<()> + Send>;
 
 /// Holds an exclusive lock until it is dropped.
 pub trait FileLock: Debug + Send + Sync {}

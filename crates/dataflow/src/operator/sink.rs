@@ -8,7 +8,7 @@ use highwater_types::Result;
 use timely::dataflow::operators::probe::{Handle as Probe, Probe as _};
 
 use super::edge::Batches;
-use super::task::{Command, operator};
+use super::task::{Alarm, Command, operator_with_alarm};
 use crate::graph::Collector;
 use crate::progress::Counter;
 use crate::runtime::mailbox::Mailbox;
@@ -36,15 +36,17 @@ pub(crate) fn sink<T: 'static>(
     let (stream, pact, inlet) = stream.local();
     let uid = Arc::clone(&parts.uid);
     mailbox.add_sink();
-    let mut task = SinkTask { parts, mailbox: Rc::clone(mailbox), committed: 0 };
-    let end = operator::<_, (), _>(stream, (pact, inlet), mailbox, &uid, move |command, out| match command {
+    let alarm = Alarm::now();
+    let mut task = SinkTask { parts, mailbox: Rc::clone(mailbox), alarm: alarm.clone(), committed: 0 };
+    let code = move |command, out: &mut Collector<()>| match command {
         Command::Process(records) => task.write(records, out),
         Command::Checkpoint(checkpoint) => {
             task.checkpoint(checkpoint);
             Ok(())
         }
-        Command::Review => task.commit(),
-    })?;
+        Command::Review => task.review(),
+    };
+    let end = operator_with_alarm(stream, (pact, inlet), mailbox, &uid, alarm, code)?;
     end.into_stream().probe_with(probe);
     Ok(())
 }
@@ -52,6 +54,8 @@ pub(crate) fn sink<T: 'static>(
 struct SinkTask<T> {
     parts: SinkParts<T>,
     mailbox: Rc<Mailbox>,
+    /// When the writer wants to be called because of the time.
+    alarm: Alarm,
     /// The newest checkpoint this sink has committed.
     committed: u64,
 }
@@ -63,7 +67,7 @@ impl<T> SinkTask<T> {
             if out.breathe()? {
                 self.parts.records.add(std::mem::take(&mut written));
                 // A batch may take long; what is complete is not kept waiting.
-                self.commit()?;
+                self.review()?;
             }
             self.parts.writer.write(record)?;
             written += 1;
@@ -81,9 +85,21 @@ impl<T> SinkTask<T> {
     }
 
     fn freeze(&mut self, checkpoint: u64) -> Result<Frozen> {
+        if self.mailbox.is_final(checkpoint) {
+            self.parts.writer.finish()?;
+        }
         self.parts.writer.prepare(checkpoint)?;
         let operator = Some(self.parts.state.snapshot()?);
         Ok(Frozen { operator, keyed: None, durability: self.parts.writer.durability() })
+    }
+
+    /// Commits what is complete, and calls the writer if its time has come.
+    fn review(&mut self) -> Result<()> {
+        self.commit()?;
+        if self.alarm.is_due() {
+            self.alarm.set(self.parts.writer.on_processing_time()?);
+        }
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<()> {

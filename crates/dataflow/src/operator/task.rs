@@ -1,8 +1,10 @@
 //! An operator at work: its input, its code on a fiber, and its results. One turn lasts until there is nothing to do, no
 //! room for results, or its time is up.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use highwater_types::Result;
 use timely::container::NoopBuilder;
@@ -25,16 +27,53 @@ pub(super) enum Command<T> {
     Process(Vec<T>),
     /// Freeze the state of a checkpoint.
     Checkpoint(u64),
-    /// Look what has become of earlier checkpoints.
+    /// Look what has become of earlier checkpoints, and at the [`Alarm`].
     Review,
+}
+
+/// When the code of an operator wants to look again because of the time. Shared between the code and its task.
+#[derive(Clone, Default)]
+pub(super) struct Alarm(Rc<Cell<Option<Instant>>>);
+
+impl Alarm {
+    /// Rings at once.
+    pub(super) fn now() -> Self {
+        Self(Rc::new(Cell::new(Some(Instant::now()))))
+    }
+
+    /// Rings after this time, or never.
+    pub(super) fn set(&self, pause: Option<Duration>) {
+        self.0.set(pause.and_then(|pause| Instant::now().checked_add(pause)));
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.0.get().is_some_and(|time| Instant::now() >= time)
+    }
 }
 
 /// Builds an operator around its code.
 pub(super) fn operator<'s, T, O, P>(
     stream: Stream<'s, Time, Batch<T>>,
+    input: (P, Inlet),
+    mailbox: &Rc<Mailbox>,
+    uid: &Arc<str>,
+    code: impl FnMut(Command<T>, &mut Collector<O>) -> Result<()> + 'static,
+) -> Result<Batches<'s, O>>
+where
+    T: 'static,
+    O: 'static,
+    P: ParallelizationContract<Time, Batch<T>>,
+{
+    operator_with_alarm(stream, input, mailbox, uid, Alarm::default(), code)
+}
+
+/// Builds an operator whose code is also called because of the time.
+pub(super) fn operator_with_alarm<'s, T, O, P>(
+    stream: Stream<'s, Time, Batch<T>>,
     (pact, inlet): (P, Inlet),
     mailbox: &Rc<Mailbox>,
     uid: &Arc<str>,
+    alarm: Alarm,
     code: impl FnMut(Command<T>, &mut Collector<O>) -> Result<()> + 'static,
 ) -> Result<Batches<'s, O>>
 where
@@ -60,6 +99,8 @@ where
             fiber,
             current: None,
             reviewed: 0,
+            alarm,
+            woken_at: None,
             mailbox,
         };
         move |(input, frontier), output| {
@@ -86,6 +127,9 @@ struct Task<T, O: 'static> {
     current: Option<Current>,
     /// How much news of checkpoints the code has seen.
     reviewed: u64,
+    alarm: Alarm,
+    /// The alarm for which an activation is arranged.
+    woken_at: Option<Instant>,
 }
 
 struct Current {
@@ -132,7 +176,7 @@ impl<T: 'static, O: 'static> Task<T, O> {
     }
 
     fn next(&mut self) -> Option<Command<T>> {
-        if self.reviewed < self.mailbox.news() {
+        if self.reviewed < self.mailbox.news() || self.alarm.is_due() {
             self.reviewed = self.mailbox.news();
             return Some(Command::Review);
         }
@@ -149,6 +193,14 @@ impl<T: 'static, O: 'static> Task<T, O> {
     fn done(&mut self) {
         if let Some(Current { from, weight, .. }) = self.current.take() {
             self.inlet.processed(from, weight);
+        }
+        self.arrange_alarm();
+    }
+
+    fn arrange_alarm(&mut self) {
+        if let Some(time) = self.alarm.0.get().filter(|time| self.woken_at != Some(*time)) {
+            self.woken_at = Some(time);
+            self.activator.activate_after(time.saturating_duration_since(Instant::now()));
         }
     }
 

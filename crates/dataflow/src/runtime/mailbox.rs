@@ -190,6 +190,11 @@ impl Mailbox {
         self.final_checkpoint.get().is_some()
     }
 
+    /// Whether this checkpoint is to be the last.
+    pub(crate) fn is_final(&self, checkpoint: u64) -> bool {
+        self.final_checkpoint.get() == Some(checkpoint)
+    }
+
     /// Newest completed checkpoint of this attempt, 0 for none.
     pub(crate) fn completed(&self) -> u64 {
         self.completed.get()

@@ -2,9 +2,13 @@
 
 mod files;
 
-pub use files::FileSink;
+pub use files::{
+    BasePathBucketAssigner, BucketAssigner, BucketContext, DateTimeBucketAssigner, DefaultRollingPolicy, FileSink,
+    OnCheckpointRollingPolicy, PartFileInfo, RollingPolicy,
+};
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use highwater_state::OperatorStateBackend;
 use highwater_types::Result;
@@ -93,6 +97,19 @@ pub type Durability = Box<dyn FnOnce() -> Result<()> + Send>;
 pub trait SinkWriter<T> {
     /// Takes one record.
     fn write(&mut self, record: T) -> Result<()>;
+
+    /// Called before the first record, and again when the time it returned has passed, if it returned one, also while no
+    /// records come. Default: never again.
+    fn on_processing_time(&mut self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    /// Told before [`prepare`](Self::prepare) for what is to be the last checkpoint, because the input is at its end or
+    /// the job is being stopped: everything written has to be visible when that is committed. Records may still come if
+    /// the checkpoint is given up. Default: nothing.
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes everything written so far durable but not yet visible, and puts what a restore needs to commit it into
     /// the operator state. An error here fails the checkpoint, not the job.

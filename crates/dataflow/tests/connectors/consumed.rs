@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use highwater_backends::{FsStateBackend, RestartStrategy};
 use highwater_dataflow::{
-    ExecutionConfig, FileSink, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, Sink, SinkContext, SinkWriter,
+    ExecutionConfig, FileSink, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, OnCheckpointRollingPolicy, Sink,
+    SinkContext, SinkWriter,
 };
 use highwater_types::{ErrorKind, Result};
 use tempfile::TempDir;
@@ -20,7 +21,8 @@ use crate::harness::SinkRun;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 fn sink(directory: &Path) -> FileSink<u64> {
-    FileSink::new(directory, |n: &u64, line| line.extend_from_slice(n.to_string().as_bytes()))
+    let lines = FileSink::new(directory, |n: &u64, line| line.extend_from_slice(n.to_string().as_bytes()));
+    lines.rolling_policy(OnCheckpointRollingPolicy)
 }
 
 /// Moves every committed file to the archive, as a consumer does. Returns how many there were.
@@ -74,6 +76,10 @@ impl SinkWriter<u64> for FragileWriter {
             && fragile.records_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) == Ok(1);
         assert!(!is_last, "injected failure");
         inner.write(record)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.0.finish()
     }
 
     fn prepare(&mut self, checkpoint_id: u64) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use highwater_dataflow::{FileSink, Sink, SinkContext};
+use highwater_dataflow::{FileSink, OnCheckpointRollingPolicy, Sink, SinkContext};
 use highwater_state::OperatorStateBackend;
 use highwater_types::ErrorKind;
 use tempfile::TempDir;
@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use crate::harness::{JOB, SinkRun, Snapshot};
 
 fn sink(dir: &TempDir) -> FileSink<String> {
-    FileSink::new(dir.path(), |line: &String, out| out.extend_from_slice(line.as_bytes()))
+    let lines = FileSink::new(dir.path(), |line: &String, out| out.extend_from_slice(line.as_bytes()));
+    lines.rolling_policy(OnCheckpointRollingPolicy)
 }
 
 fn open(dir: &TempDir, attempt: &str, parallelism: u32, restore: Option<(u64, &Snapshot)>) -> SinkRun<String> {
@@ -88,21 +89,6 @@ fn subtasks_without_records_make_no_files() {
     }
     let (committed, pending) = files(dir.path());
     assert_eq!((committed.len(), pending.len()), (1, 0));
-}
-
-#[test]
-fn files_roll_at_their_size() {
-    let dir = tempfile::tempdir().unwrap();
-    let rolling = sink(&dir).roll_at(100_000);
-    let mut run = SinkRun::open(&rolling, "1", 1, None).unwrap();
-    let lines: Vec<String> = (0..20_000).map(|i| format!("line {i:06}")).collect();
-    lines.iter().for_each(|line| run.writers[0].write(line.clone()).unwrap());
-    run.prepare(1).unwrap();
-    run.commit(1).unwrap();
-    let (committed, _) = files(dir.path());
-    assert_eq!(committed.len(), 2);
-    assert!(committed.values().all(|text| text.len() < 100_000 + 2 * 64 * 1024 && text.ends_with('\n')));
-    assert_eq!(committed_lines(&dir), lines);
 }
 
 #[test]

@@ -218,6 +218,17 @@ impl<T: 'static> SinkRun<T> {
         Ok(())
     }
 
+    /// Brings every subtask to the barrier of what is to be the last checkpoint, and waits until all is durable.
+    pub(crate) fn prepare_last(&mut self, checkpoint: u64) -> Result<Snapshot> {
+        self.writers.iter_mut().try_for_each(|writer| writer.finish())?;
+        self.prepare(checkpoint)
+    }
+
+    /// Lets every subtask look at the clock. Returns when the first wants to do so again.
+    pub(crate) fn look_at_clock(&mut self) -> Option<Duration> {
+        self.writers.iter_mut().map(|writer| writer.on_processing_time().unwrap()).min().flatten()
+    }
+
     /// Tells every subtask that this checkpoint is complete.
     pub(crate) fn commit(&mut self, checkpoint: u64) -> Result<()> {
         self.writers.iter_mut().try_for_each(|writer| writer.commit(checkpoint))

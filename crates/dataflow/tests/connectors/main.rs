@@ -9,9 +9,11 @@
     reason = "a failed assumption should stop the test, in helpers too"
 )]
 
+mod buckets;
 mod consumed;
 mod file_sink;
 mod file_source;
 mod generator;
 mod harness;
+mod rolling;
 mod sink_crash;

@@ -7,13 +7,13 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use highwater_checkpoint::{CrashFileSystem, FileSystem, StoragePath, Survival, io_error_kind};
-use highwater_dataflow::FileSink;
+use highwater_dataflow::{DefaultRollingPolicy, FileSink, OnCheckpointRollingPolicy};
 use highwater_types::{ErrorKind as Kind, Result};
 
 use crate::harness::{SinkRun, Snapshot};
 
 const DIRECTORY: &str = "/out/lines";
-/// The first line of this part is larger than any buffer, so that one checkpoint has several files.
+/// The first line of this part is larger than any buffer.
 const LARGE: &str = "four";
 const SURVIVALS: [Survival; 6] = [
     Survival::SyncedOnly,
@@ -24,14 +24,38 @@ const SURVIVALS: [Survival; 6] = [
     Survival::Random(4),
 ];
 
-fn sink_on(disk: &CrashFileSystem) -> FileSink<String> {
+/// When files are closed, and where they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Style {
+    /// With every checkpoint.
+    #[default]
+    OnCheckpoint,
+    /// At a small size, so that some files are in progress over one or more checkpoints.
+    InProgress,
+    /// The same in three directories.
+    Buckets,
+}
+
+const STYLES: [Style; 3] = [Style::OnCheckpoint, Style::InProgress, Style::Buckets];
+
+fn sink_on(disk: &CrashFileSystem, style: Style) -> FileSink<String> {
     let format = |line: &String, out: &mut Vec<u8>| out.extend_from_slice(line.as_bytes());
-    FileSink::new(DIRECTORY, format).roll_at(1).file_system(Arc::new(disk.clone()))
+    let sink = FileSink::new(DIRECTORY, format).file_system(Arc::new(disk.clone()));
+    let small = DefaultRollingPolicy::new().max_part_size(60);
+    match style {
+        Style::OnCheckpoint => sink.rolling_policy(OnCheckpointRollingPolicy),
+        Style::InProgress => sink.rolling_policy(small),
+        Style::Buckets => sink.rolling_policy(small).bucket_assigner(|line: &String| {
+            let number: usize = line.split(' ').nth(1).unwrap().parse().unwrap();
+            ["", "some", "some/more"][number % 3].to_owned()
+        }),
+    }
 }
 
 /// What the outside world knows of a job, whatever happens to its machine.
 #[derive(Clone, Default)]
 struct Story {
+    style: Style,
     /// Lines given to the sink since the last complete checkpoint.
     written: Vec<String>,
     /// Lines before it.
@@ -47,6 +71,10 @@ struct Story {
 }
 
 impl Story {
+    fn new(style: Style) -> Self {
+        Self { style, ..Self::default() }
+    }
+
     fn write(&mut self, run: &mut SinkRun<String>, tag: &str, lines: usize) -> Result<()> {
         let subtasks = run.writers.len();
         for line in 0..lines {
@@ -59,9 +87,19 @@ impl Story {
 
     fn checkpoint(&mut self, run: &mut SinkRun<String>, id: u64) -> Result<()> {
         let snapshot = run.prepare(id)?;
+        self.completed(id, snapshot);
+        Ok(())
+    }
+
+    fn last_checkpoint(&mut self, run: &mut SinkRun<String>, id: u64) -> Result<()> {
+        let snapshot = run.prepare_last(id)?;
+        self.completed(id, snapshot);
+        Ok(())
+    }
+
+    fn completed(&mut self, id: u64, snapshot: Snapshot) {
         self.complete.append(&mut self.written);
         self.checkpoint = Some((id, snapshot));
-        Ok(())
     }
 
     fn commit(&mut self, run: &mut SinkRun<String>, disk: &CrashFileSystem, id: u64) -> Result<()> {
@@ -76,16 +114,15 @@ impl Story {
         for (path, bytes) in committed(disk).into_iter().step_by(every) {
             self.taken.extend(str::from_utf8(&bytes).unwrap().lines().map(str::to_owned));
             self.promised.remove(&path);
-            disk.remove_file(&StoragePath::parse(&path).unwrap()).unwrap();
-        }
-        if disk.stat(&StoragePath::parse(DIRECTORY).unwrap()).unwrap().is_some() {
-            disk.sync_dir(&StoragePath::parse(DIRECTORY).unwrap()).unwrap();
+            let path = StoragePath::parse(&path).unwrap();
+            disk.remove_file(&path).unwrap();
+            disk.sync_dir(&path.parent().unwrap()).unwrap();
         }
     }
 
     fn open(&self, disk: &CrashFileSystem, attempt: &str, parallelism: u32) -> Result<SinkRun<String>> {
         let restore = self.checkpoint.as_ref().map(|(id, snapshot)| (*id, snapshot));
-        SinkRun::open(&sink_on(disk), attempt, parallelism, restore)
+        SinkRun::open(&sink_on(disk, self.style), attempt, parallelism, restore)
     }
 
     /// Everything that can be seen outside is as the completed checkpoints say.
@@ -146,7 +183,7 @@ fn second_run(disk: &CrashFileSystem, story: &mut Story, attempt: &str, parallel
     assert!(pending(disk).is_empty(), "left behind: {:?}", pending(disk));
     story.promised.extend(committed(disk));
     story.write(&mut run, attempt, 9)?;
-    story.checkpoint(&mut run, 10)?;
+    story.last_checkpoint(&mut run, 10)?;
     story.commit(&mut run, disk, 10)
 }
 
@@ -165,16 +202,30 @@ fn crash(disk: &CrashFileSystem, story: &Story, survival: Survival, takes: u64) 
 }
 
 #[test]
-fn any_crash_of_a_run_and_any_crash_of_its_recovery() {
+fn any_crash_with_a_file_for_each_checkpoint() {
+    any_crash_of_a_run_and_any_crash_of_its_recovery(Style::OnCheckpoint);
+}
+
+#[test]
+fn any_crash_with_files_in_progress() {
+    any_crash_of_a_run_and_any_crash_of_its_recovery(Style::InProgress);
+}
+
+#[test]
+fn any_crash_with_buckets() {
+    any_crash_of_a_run_and_any_crash_of_its_recovery(Style::Buckets);
+}
+
+fn any_crash_of_a_run_and_any_crash_of_its_recovery(style: Style) {
     let whole = CrashFileSystem::new();
-    first_run(&whole, &mut Story::default()).unwrap();
+    first_run(&whole, &mut Story::new(style)).unwrap();
     let operations = whole.operations();
     assert!(operations > 60, "{:?}", whole.log());
 
     for cut in 0..=operations {
         let disk = CrashFileSystem::new();
         disk.cut_after(cut);
-        let mut story = Story::default();
+        let mut story = Story::new(style);
         assert_eq!(first_run(&disk, &mut story).is_ok(), cut == operations);
         for (i, survival) in SURVIVALS.into_iter().enumerate() {
             let parallelism = 1 + (cut as u32 + i as u32) % 3;
@@ -204,13 +255,17 @@ fn recover_with_crashes(crashed: &CrashFileSystem, story: &Story, survival: Surv
 
 #[test]
 fn a_file_that_is_lost_before_its_commit_is_missed_after_any_crash() {
+    STYLES.into_iter().for_each(missed_after_any_crash);
+}
+
+fn missed_after_any_crash(style: Style) {
     let whole = CrashFileSystem::new();
-    first_run(&whole, &mut Story::default()).unwrap();
+    first_run(&whole, &mut Story::new(style)).unwrap();
     let mut lost = 0;
     for cut in 0..=whole.operations() {
         let disk = CrashFileSystem::new();
         disk.cut_after(cut);
-        let mut story = Story::default();
+        let mut story = Story::new(style);
         let _ = first_run(&disk, &mut story);
         for survival in SURVIVALS {
             let (image, story) = crash(&disk, &story, survival, 0);
@@ -244,11 +299,15 @@ fn not_yet_committed(image: &CrashFileSystem, story: &Story) -> Vec<String> {
 
 #[test]
 fn a_full_disk_fails_the_checkpoint_and_loses_nothing() {
+    STYLES.into_iter().for_each(full_disk);
+}
+
+fn full_disk(style: Style) {
     let whole = CrashFileSystem::new();
-    first_run(&whole, &mut Story::default()).unwrap();
+    first_run(&whole, &mut Story::new(style)).unwrap();
     for failing in 1..=whole.operations() {
         let disk = CrashFileSystem::new();
-        let mut story = Story::default();
+        let mut story = Story::new(style);
         disk.fail(failing..=failing, ErrorKind::StorageFull);
         let outcome = first_run(&disk, &mut story);
         disk.heal();
@@ -276,13 +335,17 @@ fn stubborn_run(disk: &CrashFileSystem, story: &mut Story) -> Result<()> {
 
 #[test]
 fn a_checkpoint_behind_one_that_failed_is_right_or_fails_too() {
+    STYLES.into_iter().for_each(behind_one_that_failed);
+}
+
+fn behind_one_that_failed(style: Style) {
     let whole = CrashFileSystem::new();
-    stubborn_run(&whole, &mut Story::default()).unwrap();
+    stubborn_run(&whole, &mut Story::new(style)).unwrap();
     let (mut went_on, mut gave_up) = (0, 0);
     for failing in 1..=whole.operations() {
         let disk = CrashFileSystem::new();
         disk.fail(failing..=failing, ErrorKind::StorageFull);
-        let mut story = Story::default();
+        let mut story = Story::new(style);
         match stubborn_run(&disk, &mut story) {
             Ok(()) if story.written.is_empty() => went_on += 1,
             _ => gave_up += 1,

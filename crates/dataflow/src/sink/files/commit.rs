@@ -1,12 +1,16 @@
 //! How uncommitted files become visible.
 
 use std::collections::BTreeSet;
+use std::io::{self, BufWriter, Read, Write};
 
 use highwater_checkpoint::{FileSystem, StoragePath};
 use highwater_types::{Error, Result};
 use tracing::{debug, warn};
 
 use super::uncommitted::Uncommitted;
+
+/// Bytes copied at a time.
+const COPY_BYTES: usize = 1024 * 1024;
 
 /// Who commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,39 +24,39 @@ pub(super) enum By {
 /// What is found of a listed file.
 enum Found {
     Pending,
+    /// A file that has to be cut to what belongs to the checkpoint.
+    InProgress,
     Committed,
-    /// Neither name. Its commit had begun, so that it was committed, and the user has taken it.
+    /// None of its names. Its commit had begun, so that it was committed, and the user has taken it.
     Taken,
 }
 
 /// Makes files visible, durably. Idempotent: what is committed already stays as it is.
 ///
-/// The marks go first, and durably, before any file can be seen. A file of which neither name is found was therefore
-/// never committed if its mark is there, and may have been if not. Nothing is touched if a file is missing.
+/// The marks go first, and durably, before any file can be seen. A file of which no name is found was therefore never
+/// committed if its mark is there, and may have been if not. Nothing is touched if a file is missing.
 pub(super) fn commit_all<'a>(
     fs: &dyn FileSystem,
     by: By,
     files: impl IntoIterator<Item = &'a Uncommitted>,
 ) -> Result<()> {
-    let (mut due, mut places) = (Vec::new(), BTreeSet::new());
+    let (mut due, mut to_cut, mut places) = (Vec::new(), Vec::new(), BTreeSet::new());
     for file in files {
         places.insert(file.place());
         match find(fs, by, file)? {
             Found::Pending => due.push(file),
-            // A crash in the middle of a rename may leave both names.
-            Found::Committed => {
-                fs.remove_file(&file.mark())?;
-                fs.remove_file(&file.pending())?;
-            }
+            Found::InProgress => to_cut.push(file),
+            Found::Committed => remove_traces(fs, file)?,
             Found::Taken => debug!(file = %file.committed(), "a committed output file was taken away"),
         }
     }
-    due.iter().try_for_each(|file| fs.remove_file(&file.mark()))?;
-    let directories: BTreeSet<&StoragePath> = due.iter().map(|file| &file.directory).collect();
-    directories.into_iter().try_for_each(|directory| fs.sync_dir(directory))?;
+    to_cut.iter().try_for_each(|file| cut(fs, file))?;
+    sync_all(fs, to_cut.iter().map(|file| file.place()))?;
+    due.append(&mut to_cut);
+    begin(fs, &due)?;
     due.iter().try_for_each(|file| fs.rename(&file.pending(), &file.committed()))?;
     // Also where nothing was renamed now: the rename of an attempt that died may not be durable yet.
-    places.iter().try_for_each(|place| sync_if_exists(fs, place))
+    sync_all(fs, places)
 }
 
 fn find(fs: &dyn FileSystem, by: By, file: &Uncommitted) -> Result<Found> {
@@ -63,8 +67,14 @@ fn find(fs: &dyn FileSystem, by: By, file: &Uncommitted) -> Result<Found> {
         }
         return Ok(Found::Committed);
     }
+    // As long as the original is there, its cut may not be whole.
+    if file.is_in_progress
+        && let Some(stat) = fs.stat(&file.written())?
+    {
+        return check_length(file, file.written(), stat.size, stat.size >= file.length).map(|()| Found::InProgress);
+    }
     if let Some(stat) = fs.stat(&file.pending())? {
-        return check_length(file, stat.size).map(|()| Found::Pending);
+        return check_length(file, file.pending(), stat.size, stat.size == file.length).map(|()| Found::Pending);
     }
     if by == By::Recovery && fs.stat(&file.mark())?.is_none() {
         return Ok(Found::Taken);
@@ -72,25 +82,64 @@ fn find(fs: &dyn FileSystem, by: By, file: &Uncommitted) -> Result<Found> {
     Err(Error::corrupt(
         "an output file is gone before it was committed: put it back, or start the job fresh into an empty directory",
     )
-    .with("file", file.pending())
+    .with("file", file.written())
     .with("expected", format_args!("{} bytes", file.length))
     .with("checkpoint", file.checkpoint))
 }
 
-fn check_length(file: &Uncommitted, found: u64) -> Result<()> {
-    if file.length == found {
+fn check_length(file: &Uncommitted, path: StoragePath, found: u64, is_right: bool) -> Result<()> {
+    if is_right {
         return Ok(());
     }
     Err(Error::corrupt("an output file has not the length it was written with: somebody changed it")
-        .with("file", file.pending())
+        .with("file", path)
         .with("expected", format_args!("{} bytes", file.length))
         .with("found", format_args!("{found} bytes")))
 }
 
-/// The user may have taken a directory as a whole.
-fn sync_if_exists(fs: &dyn FileSystem, directory: &StoragePath) -> Result<()> {
-    match fs.stat(directory)? {
-        Some(_) => fs.sync_dir(directory),
-        None => Ok(()),
+/// Copies what belongs to the checkpoint into a file of its own. The original is not cut: a process that was thought to be
+/// dead may still be writing to it.
+fn cut(fs: &dyn FileSystem, file: &Uncommitted) -> Result<()> {
+    let pending = file.pending();
+    fs.remove_file(&pending)?;
+    let error = |cause| {
+        Error::storage("cannot copy what a checkpoint lists of an output file: check the space that is left")
+            .with("file", file.written())
+            .because(cause)
+    };
+    let mut original = fs.open(&file.written())?.take(file.length);
+    let mut copy = BufWriter::with_capacity(COPY_BYTES, fs.create_new(&pending)?);
+    let copied = io::copy(&mut original, &mut copy).and_then(|copied| copy.flush().map(|()| copied)).map_err(error)?;
+    check_length(file, file.written(), copied, copied == file.length)?;
+    let mut copy = copy.into_inner().map_err(|cause| error(cause.into_error()))?;
+    copy.sync()?;
+    copy.close()
+}
+
+/// Begins the commit of files, durably: from here on one that is gone was taken away, and a pending one is whole.
+fn begin(fs: &dyn FileSystem, due: &[&Uncommitted]) -> Result<()> {
+    for file in due {
+        fs.remove_file(&file.mark())?;
+        if file.is_in_progress {
+            fs.remove_file(&file.written())?;
+        }
     }
+    let originals = due.iter().filter(|file| file.is_in_progress).map(|file| file.place());
+    sync_all(fs, due.iter().map(|file| file.directory.clone()).chain(originals))
+}
+
+/// A crash in the middle of a rename may leave both names.
+fn remove_traces(fs: &dyn FileSystem, file: &Uncommitted) -> Result<()> {
+    [file.mark(), file.written(), file.pending()].iter().try_for_each(|path| fs.remove_file(path))
+}
+
+/// Syncs directories. The user may have taken one away as a whole.
+fn sync_all(fs: &dyn FileSystem, directories: impl IntoIterator<Item = StoragePath>) -> Result<()> {
+    let directories: BTreeSet<StoragePath> = directories.into_iter().collect();
+    for directory in directories {
+        if fs.stat(&directory)?.is_some() {
+            fs.sync_dir(&directory)?;
+        }
+    }
+    Ok(())
 }

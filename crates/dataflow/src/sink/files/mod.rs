@@ -1,65 +1,84 @@
 //! Files that are committed together with checkpoints.
 
+mod bucket;
 mod commit;
 mod name;
+mod output;
+mod part;
 mod recover;
+mod rolling;
 mod uncommitted;
 mod unsynced;
+mod writer;
 
 use std::fmt::{self, Debug};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use highwater_checkpoint::{FileSystem, FileWriter, LocalFileSystem, StoragePath, create_dir_durable};
-use highwater_state::{ListStateDescriptor, OperatorListState};
-use highwater_types::{Error, Result};
+pub use bucket::{BasePathBucketAssigner, BucketAssigner, BucketContext, DateTimeBucketAssigner};
+pub use rolling::{DefaultRollingPolicy, OnCheckpointRollingPolicy, PartFileInfo, RollingPolicy};
 
-use self::commit::{By, commit_all};
-use self::name::{Namer, mark_name};
-use self::recover::recover;
-use self::uncommitted::{Uncommitted, UncommittedElement};
-use self::unsynced::Unsynced;
-use super::{Durability, Sink, SinkContext, SinkWriter};
+use highwater_checkpoint::{FileSystem, LocalFileSystem, StoragePath, create_dir_durable};
+use highwater_state::{Clock, ListStateDescriptor, SystemClock};
+use highwater_types::Result;
 
-/// Bytes gathered before a write.
-const BUFFER_BYTES: usize = 64 * 1024;
-const DEFAULT_ROLL_BYTES: u64 = 128 * 1024 * 1024;
+use self::name::Namer;
+use self::recover::{Territory, recover};
+use self::uncommitted::UncommittedElement;
+use self::writer::LineWriter;
+use super::{Sink, SinkContext, SinkWriter};
+
+/// Flink's default.
+const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 type Format<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 
 /// An exactly-once sink of lines in files (Flink's `FileSink` with a row format).
 ///
-/// Each subtask writes *pending* files, whose names begin with `.part-`. A checkpoint closes them, and syncs them in the
-/// background; when it is complete they are *committed* by a rename to `part-*`. Together the committed files hold
-/// exactly the records of the completed checkpoints, in whatever way the job failed in between, and however often its
-/// parallelism changed. Subtasks without records make no files.
+/// Each subtask writes *part files*, one at a time for each [bucket](BucketAssigner). A file is first *in progress*, under
+/// a hidden name, `.part-*`. When the [rolling policy](RollingPolicy) closes it, it is *pending*, and when a checkpoint
+/// that covers it is complete, it is *committed* by a rename to `part-*`. A checkpoint covers files in progress too, up
+/// to the length they have: that much is synced, in the background, but not visible yet. The last checkpoint of a job,
+/// at its end or when it is stopped, commits everything.
 ///
-/// After a restore from checkpoint *n* everything that *n* lists is committed, and every other pending file of this
-/// sink of this job is deleted. The state is the union list state `uncommitted`.
+/// Together the committed files hold exactly the records of the completed checkpoints, except for what is still in
+/// progress, in whatever way the job failed in between, and however often its parallelism changed. Subtasks without
+/// records make no files.
+///
+/// After a restore from checkpoint *n*, at any parallelism, everything that *n* lists is committed: pending files as they
+/// are, files in progress up to the length that *n* lists. That part is copied, so that a process that was only thought
+/// to be dead cannot write into it: a restore reads and writes at most one part file for each subtask and active bucket.
+/// Every other uncommitted file of this sink of this job is deleted. The state is the union list state `uncommitted`.
+///
+/// A bucket that has no file in progress takes no memory. Each file in progress takes one file handle and up to 64 KiB
+/// of lines that wait to be written, or one line if that is longer.
 ///
 /// # Committed files are the user's
 ///
 /// The sink never changes a committed file, and never needs it again. It may be moved, changed or deleted at any moment,
-/// as may the whole directory when the job does not run and has no pending files: no later start and no restart minds.
+/// as may the whole directory when the job was stopped: no later start and no restart minds. While it runs, take files and
+/// not directories: files in progress lie among them.
 ///
 /// A checkpoint still lists the files that were committed because of it, so a restore has to tell one that was taken
-/// away from one that was lost before its commit. For that each pending file has an empty *mark* beside it,
-/// `.part-*.uncommitted`, which goes, durably, before the file becomes visible. A restore finds
+/// away from one that was lost before its commit. For that each uncommitted file has an empty *mark* in the output
+/// directory, `.part-*.uncommitted`, which goes, durably, before the file becomes visible. A restore finds
 ///
 /// - the file under one of its names: it is, or becomes, committed;
 /// - neither name, and the mark: the file is lost, and the restore fails with an error that names it;
 /// - neither name, and no mark: the file was committed and taken away.
 ///
-/// Not told from the last: a pending file that was lost together with its mark, as when the whole directory is deleted
-/// between a checkpoint and its commit; and one that was lost in the milliseconds of its commit, between the removal of
-/// the mark and the rename, if the process died there too. What is read before the commit is durable, milliseconds after
-/// the rename, may appear a second time after a power failure.
+/// Not told from the last: a file that was lost together with its mark, as when the whole directory is deleted before a
+/// commit; and one that was lost in the milliseconds of its commit, between the removal of the mark and the rename, if
+/// the process died there too. What is read before the commit is durable, milliseconds after the rename, may appear a
+/// second time after a power failure.
 ///
 /// **Refused.** A restore from a checkpoint older than what was committed, as lines would come twice; and a fresh start
-/// into a directory that holds committed files of a sink with this uid. Files that were taken away are not seen.
+/// into a directory that holds committed files of a sink with this uid, or has [`remove_output`](Self::remove_output) to
+/// begin with. Files that were taken away are not seen.
 ///
-/// **Limits.** All subtasks must reach the same directory.
+/// **Limits.** All subtasks must reach the same directory. With a [`BucketAssigner`], every sub-directory counts as a
+/// bucket unless its name begins with a dot: archive elsewhere.
 ///
 /// ```
 /// use highwater_dataflow::{CollectionSource, ExecutionConfig, FileSink, Job};
@@ -81,11 +100,14 @@ type Format<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 pub struct FileSink<T> {
     directory: PathBuf,
     format: Format<T>,
-    roll_bytes: u64,
+    policy: Arc<dyn RollingPolicy<T>>,
+    buckets: Arc<dyn BucketAssigner<T>>,
+    check_interval: Duration,
+    clock: Arc<dyn Clock>,
     fs: Arc<dyn FileSystem>,
 }
 
-impl<T> FileSink<T> {
+impl<T: 'static> FileSink<T> {
     /// A sink into this directory, which is created if it is missing. `format` appends the text of one record to the
     /// line, without the line end.
     #[must_use]
@@ -93,16 +115,40 @@ impl<T> FileSink<T> {
         Self {
             directory: directory.into(),
             format: Arc::new(format),
-            roll_bytes: DEFAULT_ROLL_BYTES,
+            policy: Arc::new(DefaultRollingPolicy::new()),
+            buckets: Arc::new(BasePathBucketAssigner),
+            check_interval: DEFAULT_CHECK_INTERVAL,
+            clock: Arc::new(SystemClock),
             fs: Arc::new(LocalFileSystem),
         }
     }
 
-    /// Begins a new file when one has reached this size in bytes. Default: 128 MiB. Every checkpoint begins a new one
-    /// anyway.
+    /// When a part file is closed (Flink's `withRollingPolicy`). Default: [`DefaultRollingPolicy`].
     #[must_use]
-    pub fn roll_at(mut self, bytes: u64) -> Self {
-        self.roll_bytes = bytes;
+    pub fn rolling_policy(mut self, policy: impl RollingPolicy<T>) -> Self {
+        self.policy = Arc::new(policy);
+        self
+    }
+
+    /// Which sub-directory a record goes to (Flink's `withBucketAssigner`). Default: [`BasePathBucketAssigner`].
+    #[must_use]
+    pub fn bucket_assigner(mut self, buckets: impl BucketAssigner<T>) -> Self {
+        self.buckets = Arc::new(buckets);
+        self
+    }
+
+    /// How often the rolling policy is asked because of the time (Flink's `withBucketCheckInterval`). Default: 60 s. A file
+    /// closed by age or inactivity is therefore up to this much older.
+    #[must_use]
+    pub fn bucket_check_interval(mut self, interval: Duration) -> Self {
+        self.check_interval = interval;
+        self
+    }
+
+    /// Asks another clock than the machine's for the time, for tests.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -119,7 +165,10 @@ impl<T> Clone for FileSink<T> {
         Self {
             directory: self.directory.clone(),
             format: Arc::clone(&self.format),
-            roll_bytes: self.roll_bytes,
+            policy: Arc::clone(&self.policy),
+            buckets: Arc::clone(&self.buckets),
+            check_interval: self.check_interval,
+            clock: Arc::clone(&self.clock),
             fs: Arc::clone(&self.fs),
         }
     }
@@ -129,7 +178,8 @@ impl<T> Debug for FileSink<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileSink")
             .field("directory", &self.directory)
-            .field("roll_bytes", &self.roll_bytes)
+            .field("policy", &self.policy)
+            .field("check_interval", &self.check_interval)
             .field("fs", &self.fs)
             .finish_non_exhaustive()
     }
@@ -141,139 +191,13 @@ impl<T: 'static> Sink<T> for FileSink<T> {
         let directory = StoragePath::from_local(&self.directory)?;
         create_dir_durable(&*self.fs, &directory)?;
         let state = context.state.union_list_state(&ListStateDescriptor::<UncommittedElement>::new("uncommitted"))?;
-        recover(&*self.fs, &directory, &namer, context, state.get()?)
-            .map_err(|error| error.with("operator", context.uid))?;
-        Ok(Box::new(LineWriter {
-            unsynced: Unsynced::new(Arc::clone(&self.fs), directory.clone()),
-            directory,
-            namer,
-            format: Arc::clone(&self.format),
-            roll_bytes: self.roll_bytes,
-            fs: Arc::clone(&self.fs),
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-            current: None,
-            closed: Vec::new(),
-            prepared: Vec::new(),
-            state,
-        }))
+        let has_buckets = !self.buckets.is_base_path();
+        let territory = Territory { fs: &*self.fs, directory: &directory, namer: &namer, has_buckets };
+        recover(&territory, context, state.get()?).map_err(|error| error.with("operator", context.uid))?;
+        Ok(Box::new(LineWriter::new(self, directory, namer, state)))
     }
 
     fn is_exactly_once(&self) -> bool {
         true
-    }
-}
-
-struct LineWriter<T> {
-    directory: StoragePath,
-    namer: Namer,
-    format: Format<T>,
-    roll_bytes: u64,
-    fs: Arc<dyn FileSystem>,
-    /// Lines that are not yet in a file.
-    buffer: Vec<u8>,
-    current: Option<OpenFile>,
-    /// Files that are whole, and belong to the next checkpoint.
-    closed: Vec<ClosedFile>,
-    unsynced: Unsynced,
-    /// Files that belong to a checkpoint and are not yet committed.
-    prepared: Vec<Uncommitted>,
-    state: OperatorListState<UncommittedElement>,
-}
-
-struct OpenFile {
-    name: String,
-    writer: Box<dyn FileWriter>,
-    length: u64,
-}
-
-struct ClosedFile {
-    name: String,
-    length: u64,
-}
-
-/// Creates a file, and the mark that is there until its commit begins.
-fn create_marked(fs: &dyn FileSystem, directory: &StoragePath, name: &str) -> Result<Box<dyn FileWriter>> {
-    let mark = directory.join(&mark_name(name));
-    fs.create_new(&mark)?.close()?;
-    fs.create_new(&directory.join(name)).inspect_err(|_| drop(fs.remove_file(&mark)))
-}
-
-impl<T> LineWriter<T> {
-    /// Moves the buffer into the current file, which begins with its first bytes: there are no empty files.
-    fn flush(&mut self) -> Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let file = match &mut self.current {
-            Some(file) => file,
-            none => {
-                let name = self.namer.next_name();
-                let writer = create_marked(&*self.fs, &self.directory, &name)?;
-                none.insert(OpenFile { name, writer, length: 0 })
-            }
-        };
-        if let Err(error) = file.writer.write_all(&self.buffer) {
-            // Part of the buffer may be in the file: it must not come twice.
-            self.unsynced.fail();
-            return Err(Error::storage("cannot write to an output file: check the space that is left")
-                .with("file", self.directory.join(&file.name))
-                .because(error));
-        }
-        file.length += self.buffer.len() as u64;
-        self.buffer.clear();
-        if file.length < self.roll_bytes {
-            return Ok(());
-        }
-        // At once, or long intervals between checkpoints would leave many files open.
-        self.close_file();
-        self.unsynced.sync()
-    }
-
-    fn close_file(&mut self) {
-        if let Some(OpenFile { name, writer, length }) = self.current.take() {
-            self.unsynced.add(writer);
-            self.closed.push(ClosedFile { name, length });
-        }
-    }
-}
-
-impl<T> SinkWriter<T> for LineWriter<T> {
-    fn write(&mut self, record: T) -> Result<()> {
-        (self.format)(&record, &mut self.buffer);
-        self.buffer.push(b'\n');
-        if self.buffer.len() < BUFFER_BYTES {
-            return Ok(());
-        }
-        self.unsynced.check()?;
-        self.flush()
-    }
-
-    fn prepare(&mut self, checkpoint_id: u64) -> Result<()> {
-        self.unsynced.check()?;
-        self.flush()?;
-        self.close_file();
-        let closed = self.closed.drain(..);
-        self.prepared.extend(closed.map(|file| Uncommitted {
-            directory: self.directory.clone(),
-            path: file.name,
-            checkpoint: checkpoint_id,
-            length: file.length,
-        }));
-        // Replaces what was restored: that is committed.
-        self.state.update(self.prepared.iter().map(Uncommitted::to_element))
-    }
-
-    fn durability(&mut self) -> Option<Durability> {
-        let unsynced = self.unsynced.clone();
-        Some(Box::new(move || unsynced.sync()))
-    }
-
-    fn commit(&mut self, checkpoint_id: u64) -> Result<()> {
-        // Prepared in the order of checkpoints.
-        let due = self.prepared.partition_point(|file| file.checkpoint <= checkpoint_id);
-        let (now, _later) = self.prepared.split_at(due);
-        commit_all(&*self.fs, By::Writer, now)?;
-        self.prepared.drain(..due);
-        Ok(())
     }
 }

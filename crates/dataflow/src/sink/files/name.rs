@@ -16,36 +16,23 @@ const MARK: &str = ".uncommitted";
 
 /// Names a subtask's files: `.part-<job>-<uid>-<subtask>-<attempt>-<sequence>` until they are committed, then the same
 /// without the dot and with `-<checkpoint>` behind it. Uid and attempt are [escaped](escape). A uid may hold dashes, the
-/// parts behind it do not: their number tells where it ends.
+/// parts behind it do not: their number tells where it ends. The sequence runs over all buckets.
 #[derive(Debug)]
 pub(super) struct Namer {
-    /// `.part-<job>-<uid>-`: every uncommitted file of this sink of this job begins with it.
-    sink: String,
     /// `.part-<job>-<uid>-<subtask>-<attempt>-`
     subtask: String,
     /// `-<attempt>-`, escaped.
     attempt: String,
-    uid: String,
+    sink: SinkNames,
     next: u64,
 }
 
 impl Namer {
     /// # Errors
-    /// `Configuration` for a uid that leaves no room for the rest of a name: file systems take 255 bytes.
+    /// As [`SinkNames::new`].
     pub(super) fn new(context: &SinkContext<'_>) -> Result<Self> {
-        let job = context.job_id.get(..JOB_DIGITS).unwrap_or(context.job_id);
-        let uid = escape(context.uid, true);
-        if uid.len() > UID_BYTES {
-            return Err(Error::configuration(
-                "the uid of a file sink is too long for the names of its files: shorten it",
-            )
-            .with("operator", context.uid)
-            .with("expected", format_args!("at most {UID_BYTES} bytes")));
-        }
-        let attempt = escape(context.attempt, false);
-        let sink = format!(".part-{job}-{uid}-");
-        let subtask = format!("{sink}{}-{attempt}-", context.subtask);
-        Ok(Self { sink, subtask, attempt, uid, next: 0 })
+        let (sink, attempt) = (SinkNames::new(context.job_id, context.uid)?, escape(context.attempt, false));
+        Ok(Self { subtask: format!(".{}{}-{attempt}-", sink.prefix, context.subtask), attempt, sink, next: 0 })
     }
 
     /// The name of a new file.
@@ -54,25 +41,64 @@ impl Namer {
         format!("{}{}", self.subtask, self.next)
     }
 
-    /// Whether this is an uncommitted file of this sink of this job, or the mark of one, of an attempt that is over.
+    /// Whether this is an uncommitted file of this sink of this job, whole or cut, or the mark of one, of an attempt that
+    /// is over.
     pub(super) fn is_left_behind(&self, name: &str) -> bool {
-        let file = name.strip_suffix(MARK).unwrap_or(name);
-        file.strip_prefix(&self.sink).and_then(Tail::parse).is_some_and(|tail| tail.attempt != self.attempt)
+        self.sink.uncommitted(name).is_some_and(|tail| tail.attempt != self.attempt)
     }
 
     /// The checkpoint with which a file was committed, if it is a file of a sink with this uid, of whatever job.
     pub(super) fn committed_checkpoint(&self, name: &str) -> Option<u64> {
-        let (pending, checkpoint) = name.strip_prefix("part-")?.rsplit_once('-')?;
-        let (_job, rest) = pending.split_once('-')?;
-        let tail = rest.strip_prefix(&self.uid)?.strip_prefix('-')?;
-        Tail::parse(tail)?;
-        checkpoint.parse().ok()
+        let (_job, rest) = name.strip_prefix("part-")?.split_once('-')?;
+        Tail::parse(rest.strip_prefix(&self.sink.uid)?.strip_prefix('-')?)?.checkpoint
     }
 }
 
-/// `<subtask>-<attempt>-<sequence>`
+/// What the names of all files of one sink of one job have in common.
+#[derive(Debug)]
+pub(super) struct SinkNames {
+    /// `part-<job>-<uid>-`
+    prefix: String,
+    /// Escaped.
+    uid: String,
+}
+
+impl SinkNames {
+    /// # Errors
+    /// `Configuration` for a uid that leaves no room for the rest of a name: file systems take 255 bytes.
+    pub(super) fn new(job_id: &str, uid: &str) -> Result<Self> {
+        let job = job_id.get(..JOB_DIGITS).unwrap_or(job_id);
+        let escaped = escape(uid, true);
+        if escaped.len() > UID_BYTES {
+            return Err(Error::configuration(
+                "the uid of a file sink is too long for the names of its files: shorten it",
+            )
+            .with("operator", uid)
+            .with("expected", format_args!("at most {UID_BYTES} bytes")));
+        }
+        Ok(Self { prefix: format!("part-{job}-{escaped}-"), uid: escaped })
+    }
+
+    /// Whether this is a committed file of the sink.
+    pub(super) fn is_committed(&self, name: &str) -> bool {
+        name.strip_prefix(&self.prefix).and_then(Tail::parse).is_some_and(|tail| tail.checkpoint.is_some())
+    }
+
+    /// Whether this is a file of the sink, committed or not, or the mark of one.
+    pub(super) fn is_file(&self, name: &str) -> bool {
+        self.is_committed(name) || self.uncommitted(name).is_some()
+    }
+
+    fn uncommitted<'a>(&self, name: &'a str) -> Option<Tail<'a>> {
+        let file = name.strip_suffix(MARK).unwrap_or(name);
+        Tail::parse(file.strip_prefix('.')?.strip_prefix(&self.prefix)?)
+    }
+}
+
+/// `<subtask>-<attempt>-<sequence>`, and `-<checkpoint>`
 struct Tail<'a> {
     attempt: &'a str,
+    checkpoint: Option<u64>,
 }
 
 impl<'a> Tail<'a> {
@@ -80,8 +106,12 @@ impl<'a> Tail<'a> {
         let mut parts = text.split('-');
         let (subtask, attempt, sequence) = (parts.next()?, parts.next()?, parts.next()?);
         let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        (parts.next().is_none() && is_number(subtask) && is_number(sequence) && !attempt.is_empty())
-            .then_some(Self { attempt })
+        let checkpoint = parts.next().map(|part| part.parse().ok().filter(|_| is_number(part)));
+        let is_known = is_number(subtask) && is_number(sequence) && !attempt.is_empty() && parts.next().is_none();
+        match checkpoint {
+            Some(None) => None,
+            checkpoint => is_known.then_some(Self { attempt, checkpoint: checkpoint.flatten() }),
+        }
     }
 }
 
@@ -93,6 +123,11 @@ pub(super) fn mark_name(file: &str) -> String {
 /// Whether a name is that of an uncommitted file of any sink.
 pub(super) fn is_uncommitted(name: &str) -> bool {
     name.starts_with(".part-") && !name.ends_with(MARK)
+}
+
+/// The name of what a checkpoint lists of a file in progress, cut out of it.
+pub(super) fn cut_name(file: &str, checkpoint: u64) -> String {
+    format!("{file}-{checkpoint}")
 }
 
 /// The name under which a file is committed with a checkpoint.
@@ -116,13 +151,16 @@ fn escape(text: &str, keep_dashes: bool) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed assumption should stop the test, in helpers too")]
 mod tests {
     use super::*;
 
     fn namer(uid: &str, attempt: &str) -> Namer {
-        let (job, uid, attempt) = ("0123456789abcdef0123456789abcdef", escape(uid, true), escape(attempt, false));
-        let sink = format!(".part-{}-{uid}-", &job[..JOB_DIGITS]);
-        Namer { subtask: format!("{sink}3-{attempt}-"), sink, attempt, uid, next: 0 }
+        let state = highwater_state::OperatorStateBackend::builder().build().unwrap();
+        let (job_id, subtask, parallelism) = ("0123456789abcdef0123456789abcdef", 3, 4);
+        let restored_checkpoint = None;
+        Namer::new(&SinkContext { job_id, uid, subtask, parallelism, attempt, restored_checkpoint, state: &state })
+            .unwrap()
     }
 
     #[test]
@@ -141,7 +179,9 @@ mod tests {
     fn only_files_of_this_sink_and_of_other_attempts_are_left_behind() {
         let mut now = namer("out", "2");
         let before = namer("out", "1").next_name();
-        assert!(now.is_left_behind(&before) && now.is_left_behind(&mark_name(&before)));
+        for left_behind in [&before, &mark_name(&before), &cut_name(&before, 7)] {
+            assert!(now.is_left_behind(left_behind), "{left_behind}");
+        }
         let current = now.next_name();
         assert!(!now.is_left_behind(&current), "another subtask of this attempt may be writing it");
         assert!(!now.is_left_behind(&mark_name(&current)));
