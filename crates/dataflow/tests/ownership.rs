@@ -17,19 +17,14 @@ use highwater_backends::{
 use highwater_checkpoint::{CompletedCheckpoint, JobId, resolve_pointer};
 use highwater_dataflow::{ExecutionConfig, Job, JobHandle, JobOutcome, JobResult, StartFrom};
 use highwater_types::{Error, ErrorKind, Result};
-use support::{CommitSink, NumbersUntil, config, count, files, numbers, occurrences, wait_until};
+use support::{CommitSink, config, count, counting, files, numbers, occurrences, wait_until};
 
 const RECORDS: u64 = 60_000;
 const KEYS: u64 = 101;
 const NAME: &str = "owned";
 
 fn job(sink: &CommitSink, rate: Option<f64>) -> Job {
-    let sink = sink.clone();
-    Job::new(NAME, move |env| {
-        count(env.source("numbers", NumbersUntil::part_or_rest(RECORDS, KEYS, rate)), "count")
-            .sink("sink", sink.clone());
-        Ok(())
-    })
+    counting(NAME, (RECORDS, KEYS), sink.clone(), rate)
 }
 
 fn on(directory: &Path) -> ExecutionConfig {

@@ -115,10 +115,7 @@ impl Driver {
 
     /// Does what is to do now. Returns how long it can wait; none: until somebody wakes it.
     fn step(&mut self) -> Option<Duration> {
-        if self.attempt.is_stopping() {
-            self.is_stopping = true;
-            self.end_if_due();
-        }
+        self.is_stopping |= self.attempt.is_stopping();
         while let Some(report) = self.hub.take_report() {
             if let Err(error) = self.receive(report) {
                 self.attempt.fail(error);
@@ -139,6 +136,8 @@ impl Driver {
         if wakeup.is_some_and(|wakeup| wakeup <= now) {
             self.handle_event(Event::Tick);
         }
+        // Also after a savepoint that was to end the job has failed.
+        self.end_if_due();
         let wakeup = lock(&self.coordinator).next_wakeup();
         wakeup.map(|wakeup| wakeup.saturating_sub(self.origin.elapsed()))
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use highwater_backends::{FsStateBackend, RestartStrategy};
 use highwater_dataflow::{
-    Collector, DataStream, ExecutionConfig, GeneratorSource, JobHandle, Progress, Sink, SinkContext, SinkWriter,
+    Collector, DataStream, ExecutionConfig, GeneratorSource, Job, JobHandle, Progress, Sink, SinkContext, SinkWriter,
     Source, SourceContext, SourceReader, SourceStatus, SplitEnumerator,
 };
 use highwater_state::{ListStateDescriptor, OperatorListState, ValueStateDescriptor};
@@ -141,6 +141,20 @@ pub(crate) fn count<'s>(stream: DataStream<'s, i64>, uid: &str) -> DataStream<'s
             out.collect((*key, n));
             Ok(())
         })
+    })
+}
+
+/// A job that counts so many numbers of so many keys: a part at a rate until somebody ends it, or the rest.
+pub(crate) fn counting(
+    name: &str,
+    (records, keys): (u64, u64),
+    sink: impl Sink<Counted> + Clone,
+    rate: Option<f64>,
+) -> Job {
+    Job::new(name, move |env| {
+        count(env.source("numbers", NumbersUntil::part_or_rest(records, keys, rate)), "count")
+            .sink("sink", sink.clone());
+        Ok(())
     })
 }
 
