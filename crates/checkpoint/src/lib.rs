@@ -40,6 +40,8 @@ pub use storage::{
     FileSystemCheckpointStorage, JobDirectory, JobManagerCheckpointStorage, NOT_EXTERNALLY_ADDRESSABLE,
     ResolvedSnapshot, resolve_pointer,
 };
+#[cfg(feature = "testing")]
+pub use storage::{FaultyStorage, StorageStep, StorageWrite};
 pub use stream::{CheckpointStream, CheckpointStreamFactory, StateOpener, StateReader, StateScope};
 pub use stream_file::{DEFAULT_INLINE_THRESHOLD, DEFAULT_WRITE_BUFFER, FsStreamFactory, MAX_INLINE_THRESHOLD};
 pub use stream_memory::{DEFAULT_MAX_STATE_SIZE, MemoryStreamFactory};

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use highwater_backends::{HashMapStateBackend, MemoryStateBackend, RestartStrategy, StateBackend};
 use highwater_checkpoint::{
-    CancelToken, CheckpointLocation, CheckpointStorage, CheckpointStorageAccess, CheckpointStream,
-    CheckpointStreamFactory, FileSystemCheckpointStorage, JobId, JobManagerCheckpointStorage, ResolvedSnapshot,
-    StateScope, StoragePath, StreamHandle,
+    CheckpointStorage, FaultyStorage, FileSystemCheckpointStorage, JobManagerCheckpointStorage, StoragePath,
 };
 use highwater_dataflow::{Collector, ExecutionConfig, Job, JobHandle, JobOutcome, Progress};
 use highwater_state::ValueStateDescriptor;
@@ -107,66 +105,16 @@ places! {
     a_panic_of_a_sink: Sink,
 }
 
-/// A storage whose streams fail for some checkpoints.
-#[derive(Debug)]
-struct Unreliable<S> {
-    storage: S,
-    /// How many streams still fail.
-    failures: Arc<AtomicU32>,
-    /// Checkpoints up to this one do not fail.
-    spared: u64,
-}
-
-impl<S: CheckpointStorage> CheckpointStorage for Unreliable<S> {
-    fn open(&self, job: JobId) -> Result<Arc<dyn CheckpointStorageAccess>> {
-        self.storage.open(job)
-    }
-
-    fn streams(&self, job: JobId, id: u64, cancel: CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>> {
-        let streams = self.storage.streams(job, id, cancel)?;
-        let failures = Arc::clone(&self.failures);
-        Ok(Arc::new(UnreliableStreams { streams, failures, is_spared: id <= self.spared }))
-    }
-
-    fn savepoint_streams(
-        &self,
-        directory: &StoragePath,
-        cancel: CancelToken,
-    ) -> Result<Arc<dyn CheckpointStreamFactory>> {
-        self.storage.savepoint_streams(directory, cancel)
-    }
-
-    fn begin_savepoint(&self, job: JobId, id: u64, target: &StoragePath) -> Result<Box<dyn CheckpointLocation>> {
-        self.storage.begin_savepoint(job, id, target)
-    }
-
-    fn resolve(&self, pointer: &str) -> Result<ResolvedSnapshot> {
-        self.storage.resolve(pointer)
-    }
-
-    fn survives_process(&self) -> bool {
-        self.storage.survives_process()
-    }
-}
-
-struct UnreliableStreams {
-    streams: Arc<dyn CheckpointStreamFactory>,
-    failures: Arc<AtomicU32>,
-    is_spared: bool,
-}
-
-impl CheckpointStreamFactory for UnreliableStreams {
-    fn create_stream(&self, scope: StateScope) -> Result<Box<dyn CheckpointStream>> {
-        let next = |left: u32| if self.is_spared { None } else { left.checked_sub(1) };
-        match self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) {
+/// A storage of which this many streams fail, those of the first checkpoints spared.
+fn unreliable(storage: impl CheckpointStorage + 'static, failures: u32, spared: u64) -> FaultyStorage {
+    let failures = AtomicU32::new(failures);
+    FaultyStorage::new(storage, move |write| {
+        let next = |left: u32| if write.checkpoint <= spared { None } else { left.checked_sub(1) };
+        match failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) {
             Ok(_) => Err(Error::storage("injected: no space left")),
-            Err(_) => self.streams.create_stream(scope),
+            Err(_) => Ok(()),
         }
-    }
-
-    fn discard(&self, handle: &StreamHandle) {
-        self.streams.discard(handle);
-    }
+    })
 }
 
 fn run_unreliable(
@@ -174,7 +122,7 @@ fn run_unreliable(
     tolerated: u32,
     failures: u32,
 ) -> (JobHandle, Result<JobOutcome>, CommitSink) {
-    let storage = Unreliable { storage, failures: Arc::new(AtomicU32::new(failures)), spared: 1 };
+    let storage = unreliable(storage, failures, 1);
     let sink = CommitSink::new();
     let handle = JobHandle::new();
     let (sink_of_job, handle_of_job) = (sink.clone(), handle.clone());
@@ -221,8 +169,7 @@ fn a_final_checkpoint_that_fails_is_tried_again() {
         support::count(env.source("numbers", numbers(5_000, KEYS, None)), "count").sink("sink", of_job.clone());
         Ok(())
     });
-    let storage = JobManagerCheckpointStorage::new();
-    let failing = Unreliable { storage, failures: Arc::new(AtomicU32::new(1)), spared: 0 };
+    let failing = unreliable(JobManagerCheckpointStorage::new(), 1, 0);
     let config = ExecutionConfig::new()
         .workers(2)
         .state_backend(HashMapStateBackend::new())

@@ -80,7 +80,8 @@
 //! - `rocksdb`: `RocksDbStateBackend` for state larger than memory (`rocksdb`). RocksDB is C++, compiled once or taken
 //!   from an archive: the README says what it needs.
 //! - `conformance`: the test suite that a byte store of your own has to pass (`state::conformance`).
-//! - `testing`: a file system in memory that yields crash images (`checkpoint::CrashFileSystem`).
+//! - `testing`: a file system in memory that yields crash images (`checkpoint::CrashFileSystem`), and a storage whose
+//!   writes fail or take their time (`checkpoint::FaultyStorage`).
 
 pub use highwater_backends::{
     BackendRegistry, CheckpointSettings, CheckpointingMode, ClaimMode, ClusterSettings, ConfigOption, ConfigValue,
@@ -143,7 +144,7 @@ pub mod checkpoint {
         error_from_io, file_system_for, io_error_kind, resolve_pointer, validate_checkpoint_dir,
     };
     #[cfg(feature = "testing")]
-    pub use highwater_checkpoint::{CrashFileSystem, Survival};
+    pub use highwater_checkpoint::{CrashFileSystem, FaultyStorage, StorageStep, StorageWrite, Survival};
 }
 
 /// What state stands on: byte stores, snapshots and the canonical stream they are written in, redistribution.

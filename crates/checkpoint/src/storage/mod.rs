@@ -2,6 +2,8 @@
 
 mod commit;
 mod directory;
+#[cfg(feature = "testing")]
+mod faulty;
 mod file_system;
 mod job_manager;
 mod layout;
@@ -17,6 +19,8 @@ use highwater_types::Result;
 use crate::{CancelToken, CheckpointStreamFactory, JobId, StoragePath};
 
 pub use directory::{CheckpointEntry, JobDirectory};
+#[cfg(feature = "testing")]
+pub use faulty::{FaultyStorage, StorageStep, StorageWrite};
 pub use file_system::FileSystemCheckpointStorage;
 pub use job_manager::JobManagerCheckpointStorage;
 pub(crate) use layout::{METADATA, SHARED, is_own_file, is_state_file, is_temporary};

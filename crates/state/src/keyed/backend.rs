@@ -560,7 +560,9 @@ impl<'a, K: Key> KeyedBackendBuilder<'a, K> {
     ///
     /// # Errors
     /// `Configuration` if the key groups are not within the max parallelism; from a restore: `Corrupt` for damaged
-    /// state, `Incompatible` for state with another key type, `Unsupported` for formats of other backends.
+    /// state, `Incompatible` for state with another key type or max parallelism, or with keys in another key group than
+    /// their hash leads to (on the heap that shows when the state is registered), `Unsupported` for formats of other
+    /// backends.
     pub fn build(self) -> Result<KeyedBackend<K>> {
         if u32::from(self.range.end()) >= self.max_parallelism.get() {
             return Err(Error::configuration("the key groups are not within the max parallelism")
