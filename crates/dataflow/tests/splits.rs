@@ -18,17 +18,9 @@ use highwater_dataflow::{
     SourceReader, SourceStatus, SplitEnumerator, SplitEnumeratorContext,
 };
 use highwater_types::{Error, ErrorKind, Result};
-use support::{CommitSink, config, count, files};
+use support::{CommitSink, config, count, files, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn wait_until(what: &str, has_come: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !has_come() {
-        assert!(begin.elapsed() < PATIENCE, "{what}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// A job that counts the numbers in files.
 fn counting(source: FileSource, sink: &CommitSink) -> Job {
@@ -67,7 +59,7 @@ fn a_file_that_grows_while_the_job_starts_gives_each_line_once() {
                     }
                 }
             });
-            wait_until("it grows", || fs::metadata(&path).unwrap().len() > 10_000);
+            wait_until(|| fs::metadata(&path).unwrap().len() > 10_000);
             let job = counting(FileSource::lines([dir.path()]).split_size(700 + round), &sink);
             let result = job.execute(&config().workers(3));
             is_over.store(true, Ordering::SeqCst);
@@ -93,7 +85,7 @@ fn a_file_replaced_while_the_job_runs_ends_it_with_its_name() {
     let job = counting(source, &CommitSink::new());
     let error = thread::scope(|scope| {
         scope.spawn(|| {
-            wait_until("it reads", || handle.progress().records_in > 500);
+            wait_until(|| handle.progress().records_in > 500);
             fs::rename(dir.path().join(".new"), &path).unwrap();
         });
         job.execute(&config().workers(2).handle(&handle)).unwrap_err()
@@ -224,7 +216,7 @@ impl Watched {
 fn a_watched_directory_is_read_until_the_job_is_stopped_over_failures_stops_and_rescales() {
     let watched = Watched::new();
     let everything = |watched: &Watched| {
-        wait_until("all is committed", || watched.committed() == watched.written.load(Ordering::SeqCst));
+        wait_until(|| watched.committed() == watched.written.load(Ordering::SeqCst));
     };
     let first = watched.run(2, |handle| {
         (0..5).for_each(|_| watched.add());

@@ -95,6 +95,10 @@ struct Options {
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
 
+    /// Look for new files in the directories so often, until somebody stops the job [default: read what is there, and end]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    watch: Option<Duration>,
+
     /// What to start from: latest, none, or the path of a checkpoint
     #[arg(long, value_name = "latest|none|POINTER", default_value = "latest")]
     restore: String,
@@ -187,6 +191,9 @@ fn word_count(options: &Options, sink: &FileSink<(String, i64)>) -> Job {
     };
     if let Some(rate) = options.rate {
         source = source.rate(rate);
+    }
+    if let Some(interval) = options.watch {
+        source = source.monitor_continuously(interval);
     }
     let sink = sink.clone();
     Job::new("word count", move |env| {

@@ -47,7 +47,8 @@ type Accept = Arc<dyn Fn(&Path) -> bool + Send + Sync>;
 /// **What must stay.** A file that is read to its end may be moved or deleted. Until then it may be appended to, but not
 /// changed: whenever a split is opened, the open file must have the first and last 4096 bytes that were measured, and must
 /// be the same file (inode), or a copy that has kept its time of modification. A file that is missing, shorter, replaced,
-/// or was written to without becoming longer is an error that names it, and no restart is tried.
+/// or was written to without becoming longer is an error that names it, and no restart is tried. With several processes
+/// all must see the same files under the same paths: on a shared file system, or as copies that keep their times.
 ///
 /// **Limits.** Lines end with `\n` or `\r\n`, are UTF-8, and are at most 64 MiB long.
 ///
