@@ -145,7 +145,7 @@ fn results_may_be_taken_away_while_the_job_runs_and_in_between() {
         }
     };
     for workers in ["--workers=2", "--workers=1", "--workers=3"] {
-        let mut child = place.start_slow();
+        let mut child = place.start_slow(1);
         take();
         child.kill().unwrap();
         child.wait().unwrap();
