@@ -62,6 +62,8 @@ options! {
     /// How many completed checkpoints are kept while the job runs, at least 1.
     MAX_RETAINED_CHECKPOINTS: i32 = new("execution.checkpointing.num-retained", "1"),
         older ["state.checkpoints.num-retained"];
+    /// How many checkpoints that are not under way are remembered with all that is known of them.
+    CHECKPOINTS_HISTORY: i32 = new("web.checkpoints.history", "10");
     /// Whether each job has its own directory below the base directory. Without it two jobs must not share a base
     /// directory.
     CREATE_CHECKPOINT_SUBDIR: bool = new("execution.checkpointing.create-subdir", "true"),

@@ -28,6 +28,7 @@ fn the_options_are_flinks() {
             Some("4096"),
         ),
         ("execution.checkpointing.num-retained", &["state.checkpoints.num-retained"], Some("1")),
+        ("web.checkpoints.history", &[], Some("10")),
         ("execution.checkpointing.create-subdir", &["state.checkpoints.create-subdir"], Some("true")),
         ("execution.checkpointing.snapshot-compression", &[], Some("false")),
         ("pekko.framesize", &["akka.framesize"], Some("10485760b")),

@@ -27,7 +27,7 @@ fn exponential() -> RestartStrategy {
 fn defaults() {
     let settings = settings([]).unwrap();
     assert_eq!(settings.checkpointing.coordinator, CoordinatorSettings::default());
-    assert_eq!(settings.checkpointing.retained, 1);
+    assert_eq!((settings.checkpointing.retained, settings.checkpointing.history), (1, 10));
     assert_eq!(settings.checkpointing.retention, None);
     assert!(!settings.checkpointing.compression);
     assert_eq!(settings.recovery.path, None);
@@ -90,6 +90,7 @@ fn ranges_are_checked_with_key_value_and_range() {
         ("execution.checkpointing.max-concurrent-checkpoints", "0", "larger than or equal to 1"),
         ("execution.checkpointing.tolerable-failed-checkpoints", "-1", "larger than or equal to 0"),
         ("execution.checkpointing.num-retained", "0", "larger than or equal to 1"),
+        ("web.checkpoints.history", "-1", "larger than or equal to 0"),
         ("state.checkpoints.num-retained", "-3", "larger than or equal to 1"),
         ("pipeline.max-parallelism", "0", "1 to 32768"),
         ("pipeline.max-parallelism", "-2", "1 to 32768"),

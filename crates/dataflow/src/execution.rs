@@ -30,6 +30,7 @@ use crate::runtime::pool::{OpenStreams, SnapshotPool};
 use crate::runtime::requests::Requests;
 use crate::runtime::worker::{WorkerSetup, run};
 use crate::start::{self, Lineage, SharedLineage, Snapshot};
+use crate::statistics::{JobDescription, Reporter};
 use crate::{ExecutionConfig, Job, JobHandle, JobOutcome};
 
 /// Threads that write snapshots.
@@ -107,6 +108,14 @@ impl Execution {
         choose_max_parallelism(resolved.settings.max_parallelism, None, resolved.parallelism)?;
         let coordination = (resolved.process == 0).then(|| Coordination::open(job, &resolved)).transpose()?;
         let handle = config.handle.clone();
+        handle.describe(JobDescription {
+            id: job.id(),
+            name: job.name().to_owned(),
+            parallelism: resolved.parallelism,
+            operators: plan.iter().map(|operator| (operator.uid.to_string(), operator.id)).collect(),
+            checkpointing: resolved.settings.checkpointing.clone(),
+            state_backend: resolved.backend.name().to_owned(),
+        });
         Ok(Self {
             job: job.clone(),
             resolved,
@@ -125,6 +134,7 @@ impl Execution {
             return Ok(JobOutcome::AlreadyFinished);
         }
         self.warn();
+        let _reporter = Reporter::start(&self.handle);
         let result = self.run_attempts();
         self.release_checkpoints(&result);
         match result {
@@ -298,6 +308,7 @@ impl Execution {
         self.handle.update(|progress| {
             progress.status = JobStatus::Starting;
             progress.attempt = attempt.number;
+            progress.restarts = attempt.number.saturating_sub(1);
         });
         let (hub, reports, links) = self.control_plane(attempt.number);
         let (driver, relay) = match (&self.coordination, &self.role) {
@@ -429,6 +440,9 @@ impl Execution {
             }
         }
         let (restore, from) = snapshot.map(|snapshot| (snapshot.restore, snapshot.from)).unzip();
+        if let Some(from) = &from {
+            self.handle.note(|history| history.restored(from));
+        }
         self.handle.update(|progress| progress.restored_from = from);
         let files = Files {
             job: self.job.id(),

@@ -120,7 +120,7 @@ impl Job {
         let resolved = config.resolve()?;
         let plan = self.plan(resolved.parallelism)?;
         let outcome = execute(self, config, resolved, plan)?;
-        handle.update(|progress| progress.status = JobStatus::Ended);
+        handle.update(|progress| (progress.status, progress.outcome) = (JobStatus::Ended, Some(outcome)));
         Ok(JobResult { outcome, progress: handle.progress() })
     }
 

@@ -64,6 +64,7 @@ mod runtime;
 mod sink;
 mod source;
 mod start;
+mod statistics;
 
 pub use cluster::{Cluster, Secret};
 pub use config::{ExecutionConfig, StartFrom};
@@ -78,4 +79,8 @@ pub use sink::{
 pub use source::{
     CollectionSource, FileSource, FixedSplits, GeneratorSource, Source, SourceContext, SourceReader, SourceStatus,
     SplitAssignment, SplitEnumerator, SplitEnumeratorContext,
+};
+pub use statistics::{
+    CheckpointCounts, CheckpointFailure, CheckpointHistory, CheckpointRecord, CheckpointStatus, JobDescription,
+    OperatorProgress, RestoredCheckpoint, SubtaskStatistics, Summary,
 };

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use highwater_types::{Error, Result};
 
+use crate::JobOutcome;
 use crate::pending::{Pending, pending};
 use crate::runtime::attempt::{Attempt, lock};
 use crate::runtime::requests::{Request, Waiting};
+use crate::statistics::{CheckpointHistory, JobDescription, OperatorProgress, Operators};
 
 /// A count that one thread raises and others read. On a cache line of its own.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,7 @@ impl Counter {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
     workers: Arc<Mutex<Vec<(u32, Counter, Counter)>>>,
+    pub(crate) operators: Operators,
 }
 
 impl Counters {
@@ -122,8 +125,14 @@ pub struct Progress {
     pub completed_checkpoints: u64,
     /// How many checkpoints were given up.
     pub failed_checkpoints: u64,
+    /// How often the job was restarted after a failure.
+    pub restarts: u64,
     /// The newest failure of an attempt.
     pub last_failure: Option<String>,
+    /// How the job ended; none before its end, and if it failed.
+    pub outcome: Option<JobOutcome>,
+    /// What every operator subtask of this process has done, over all attempts.
+    pub operators: Vec<OperatorProgress>,
 }
 
 /// A handle on a running job, for the program that started it: its progress, and requests to it.
@@ -154,7 +163,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     progress: Progress,
-    durations: Vec<Duration>,
+    checkpoints: CheckpointHistory,
+    description: Option<Arc<JobDescription>>,
     counters: Counters,
     is_running: bool,
     is_stopped: bool,
@@ -263,13 +273,32 @@ impl JobHandle {
         let state = lock(&self.shared.state);
         let mut progress = state.progress.clone();
         (progress.records_in, progress.records_out) = state.counters.totals();
+        progress.operators = state.counters.operators.progress();
         progress
     }
 
-    /// How long each completed checkpoint took, in their order.
+    /// The last checkpoints with all that is known of them, and a summary of all.
     #[must_use]
-    pub fn checkpoint_durations(&self) -> Vec<Duration> {
-        lock(&self.shared.state).durations.clone()
+    pub fn checkpoints(&self) -> CheckpointHistory {
+        lock(&self.shared.state).checkpoints.clone()
+    }
+
+    /// What the job is; none before its execution has begun.
+    #[must_use]
+    pub fn description(&self) -> Option<Arc<JobDescription>> {
+        lock(&self.shared.state).description.clone()
+    }
+
+    pub(crate) fn describe(&self, description: JobDescription) {
+        let mut state = lock(&self.shared.state);
+        let settings = &description.checkpointing;
+        state.checkpoints = CheckpointHistory::new(settings.history as usize, settings.retained as usize);
+        state.description = Some(Arc::new(description));
+    }
+
+    /// Takes note of what happens to checkpoints.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut CheckpointHistory)) {
+        note(&mut lock(&self.shared.state).checkpoints);
     }
 
     /// Begins an execution, which ends when the result is dropped.
@@ -307,7 +336,6 @@ impl JobHandle {
 
     pub(crate) fn completed(&self, statistics: CheckpointStatistics) {
         let mut state = lock(&self.shared.state);
-        state.durations.push(statistics.duration);
         state.progress.completed_checkpoints += 1;
         state.progress.last_checkpoint = Some(statistics);
     }

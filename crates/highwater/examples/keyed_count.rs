@@ -252,8 +252,7 @@ fn job(options: &Options) -> Result<Measured> {
     let memory = resident();
     handle.stop();
     let result = running.join().expect("no panic")?;
-    let mut durations = handle.checkpoint_durations();
-    durations.sort_unstable();
+    let durations = handle.checkpoints().duration;
     let state = result.progress.last_checkpoint.map_or(0, |checkpoint| checkpoint.state_size) / 1_000_000;
     let mut uploads: Vec<_> = uploads.into_values().map(|bytes| bytes as f64 / 1e6).collect();
     uploads.sort_by(f64::total_cmp);
@@ -261,9 +260,9 @@ fn job(options: &Options) -> Result<Measured> {
     println!(
         "          checkpoints: {}, p50 {:.0?}, max {:.0?}, state {state} MB, of which a checkpoint writes {:.1} MB \
          (median); resident {memory} MB",
-        durations.len(),
-        durations.get(durations.len() / 2).copied().unwrap_or_default(),
-        durations.last().copied().unwrap_or_default(),
+        durations.count(),
+        Duration::from_micros(durations.quantile(0.5)),
+        Duration::from_micros(durations.max()),
         uploads.get(uploads.len() / 2).copied().unwrap_or_default(),
     );
     Ok(measured)

@@ -107,6 +107,18 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 3)]
     keep: u32,
 
+    /// Serve metrics and checkpoints over HTTP on this port; 0: any free one. Needs the cargo feature http
+    #[arg(long, value_name = "PORT")]
+    rest_port: Option<u16>,
+
+    /// Address on which to serve them
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", requires = "rest_port")]
+    rest_address: String,
+
+    /// Allow an address that other machines reach. Nobody has to say who they are
+    #[arg(long, requires = "rest_port")]
+    rest_allow_remote: bool,
+
     /// Clear the checkpoints and results of earlier runs first
     #[arg(long)]
     fresh: bool,
@@ -157,6 +169,7 @@ fn run(options: Options) -> Result<JobOutcome> {
     }
     let handle = JobHandle::new();
     let config = execution(&options, &checkpoints)?.handle(&handle);
+    let _endpoint = serve(&options, &handle)?;
     let result = watched(&handle, || job.execute(&config))?;
 
     match result.outcome {
@@ -180,6 +193,29 @@ fn counts_to(output: &Path, rollover_interval: Duration) -> FileSink<(String, i6
         let _ = write!(line, "{word}\t{count}");
     });
     sink.rolling_policy(policy).bucket_check_interval(rollover_interval)
+}
+
+/// Serves what there is to know of the job for as long as the value lives, if that is wanted.
+#[cfg(feature = "http")]
+fn serve(options: &Options, handle: &JobHandle) -> Result<Option<highwater::RestEndpoint>> {
+    let Some(port) = options.rest_port else { return Ok(None) };
+    let mut configuration = Configuration::new();
+    configuration
+        .set_raw("rest.port", port.to_string())
+        .set_raw("rest.bind-address", &options.rest_address)
+        .set_raw("highwater.rest.allow-remote", options.rest_allow_remote.to_string());
+    let endpoint =
+        highwater::RestEndpoint::start(handle, &highwater::RestSettings::from_configuration(&configuration)?)?;
+    eprintln!("metrics and checkpoints: http://{}/jobs", endpoint.address());
+    Ok(Some(endpoint))
+}
+
+#[cfg(not(feature = "http"))]
+fn serve(options: &Options, _: &JobHandle) -> Result<Option<std::convert::Infallible>> {
+    match options.rest_port {
+        Some(_) => Err(Error::configuration("this program was built without HTTP: build it with --features http")),
+        None => Ok(None),
+    }
 }
 
 /// The job: lines to words, words to running counts, counts to files.

@@ -79,6 +79,7 @@
 //!
 //! - `rocksdb`: `RocksDbStateBackend` for state larger than memory (`rocksdb`). RocksDB is C++, compiled once or taken
 //!   from an archive: the README says what it needs.
+//! - `http`: what a job is doing, over HTTP (`RestEndpoint`).
 //! - `conformance`: the test suite that a byte store of your own has to pass (`state::conformance`).
 //! - `testing`: a file system in memory that yields crash images (`checkpoint::CrashFileSystem`), and a storage whose
 //!   writes fail or take their time (`checkpoint::FaultyStorage`).
@@ -95,13 +96,17 @@ pub use highwater_backends::{
     RocksDBStateBackend, RocksDbMemoryConfiguration, RocksDbStateBackend,
 };
 pub use highwater_dataflow::{
-    BasePathBucketAssigner, BucketAssigner, BucketContext, CheckpointStatistics, Cluster, CollectionSource, Collector,
-    DataStream, DateTimeBucketAssigner, DefaultRollingPolicy, Durability, ExecutionConfig, FileSink, FileSource,
-    FixedSplits, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream,
-    OnCheckpointRollingPolicy, OpenContext, PartFileInfo, Pending, Progress, Record, RestoredFrom, RollingPolicy,
-    Secret, Sink, SinkContext, SinkWriter, Source, SourceContext, SourceReader, SourceStatus, SplitAssignment,
-    SplitEnumerator, SplitEnumeratorContext, StartFrom, StreamEnvironment,
+    BasePathBucketAssigner, BucketAssigner, BucketContext, CheckpointCounts, CheckpointFailure, CheckpointHistory,
+    CheckpointRecord, CheckpointStatistics, CheckpointStatus, Cluster, CollectionSource, Collector, DataStream,
+    DateTimeBucketAssigner, DefaultRollingPolicy, Durability, ExecutionConfig, FileSink, FileSource, FixedSplits,
+    GeneratorSource, Job, JobDescription, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream,
+    OnCheckpointRollingPolicy, OpenContext, OperatorProgress, PartFileInfo, Pending, Progress, Record,
+    RestoredCheckpoint, RestoredFrom, RollingPolicy, Secret, Sink, SinkContext, SinkWriter, Source, SourceContext,
+    SourceReader, SourceStatus, SplitAssignment, SplitEnumerator, SplitEnumeratorContext, StartFrom, StreamEnvironment,
+    SubtaskStatistics, Summary,
 };
+#[cfg(feature = "http")]
+pub use highwater_rest::{RestEndpoint, RestSettings};
 #[cfg(feature = "rocksdb")]
 pub use highwater_rocksdb::PredefinedOptions;
 pub use highwater_state::{

@@ -251,3 +251,30 @@ fn text_that_is_not_utf8_ends_the_job_with_file_and_offset() {
     assert_eq!(code, Some(1));
     assert!(stderr.contains("not UTF-8") && stderr.contains("text, offset: 7"), "{stderr}");
 }
+
+#[cfg(feature = "http")]
+#[test]
+fn what_the_job_does_can_be_asked_for_over_http_from_this_machine() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpStream;
+
+    let place = Place::new();
+    let (code, _, stderr) = place.run(&["--rest-port=0", "--rest-address=0.0.0.0"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("rest.bind-address") && stderr.contains("allow-remote"), "{stderr}");
+
+    let mut child = place.command(&["--rate=200", "--rest-port=0"]).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.ends_with("/jobs\n") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    let address = said.rsplit("http://").next().unwrap().trim_end().trim_end_matches("/jobs");
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection.write_all(b"GET /jobs HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"status\""), "{answer}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

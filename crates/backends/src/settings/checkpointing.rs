@@ -38,6 +38,8 @@ pub struct CheckpointSettings {
     pub coordinator: CoordinatorSettings,
     /// How many completed checkpoints are kept while the job runs, at least 1; default 1.
     pub retained: u32,
+    /// How many checkpoints that are not under way are remembered with all that is known of them; default 10.
+    pub history: u32,
     /// What happens to the checkpoints when the job ends; none: they are kept, however it ends.
     pub retention: Option<ExternalizedRetention>,
     /// Default directory of savepoints; none: each savepoint needs a target.
@@ -62,6 +64,7 @@ impl CheckpointSettings {
                 tolerable_failures: count(&options::TOLERABLE_FAILURE_NUMBER, 0)?,
             },
             retained: count(&options::MAX_RETAINED_CHECKPOINTS, 1)?,
+            history: count(&options::CHECKPOINTS_HISTORY, 0)?,
             retention: configuration.get(&options::EXTERNALIZED_CHECKPOINT_RETENTION)?,
             savepoint_directory: directory::merge(None, configuration, &options::SAVEPOINT_DIRECTORY)?,
             compression: configuration.get(&options::SNAPSHOT_COMPRESSION)?,

@@ -101,6 +101,7 @@ impl<K: Key, F> KeyedTask<K, F> {
         if !self.mailbox.is_wanted(checkpoint) {
             return;
         }
+        self.mailbox.timer.reached(checkpoint, self.parts.index);
         let keyed = match self.mailbox.is_savepoint(checkpoint) {
             true => self.parts.backend.snapshot(),
             false => self.parts.backend.checkpoint(checkpoint),

@@ -80,6 +80,7 @@ impl<T> SinkTask<T> {
         if !self.mailbox.is_wanted(checkpoint) {
             return;
         }
+        self.mailbox.timer.reached(checkpoint, self.parts.index);
         let frozen = self.freeze(checkpoint);
         self.mailbox.submit(checkpoint, self.parts.index, frozen);
     }

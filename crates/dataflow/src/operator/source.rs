@@ -25,6 +25,7 @@ use crate::runtime::pool::Frozen;
 use crate::runtime::splits::SplitInbox;
 use crate::runtime::time::Time;
 use crate::source::{SourceReader, SourceStatus};
+use crate::statistics::Meter;
 
 /// Most records of one call of the reader: one batch.
 const BATCH: usize = 1_024;
@@ -63,8 +64,10 @@ pub(crate) fn source<'s, T: Serialize + 'static, S: StateValue>(
         of_task.set_activator(scope.activator_for(Rc::clone(&info.address)));
         let inbox = mailbox.add_source(parts.index, scope.activator_for(info.address));
         let number = mailbox.pace.register(Arc::clone(&parts.uid));
+        let meter = mailbox.meters.meter(&parts.uid, mailbox.worker);
         let mut task = SourceTask {
             number,
+            meter,
             large: (number as u64 + 1) << 32 | u64::from(mailbox.worker),
             was_large: false,
             parts,
@@ -92,6 +95,7 @@ struct SourceTask<T, S> {
     parts: SourceParts<T, S>,
     /// Under which it takes its turns.
     number: usize,
+    meter: Rc<Meter>,
     /// Under which it asks to have large records under way.
     large: u64,
     /// Whether it had any since it last asked.
@@ -134,6 +138,8 @@ impl<T: Serialize, S: StateValue> SourceTask<T, S> {
         let mailbox = Rc::clone(&self.mailbox);
         let uid = Arc::clone(&self.parts.uid);
         let _turn = mailbox.pace.begin(self.number);
+        let meter = Rc::clone(&self.meter);
+        let _metered = meter.turn();
         // After an error or a panic the attempt is cancelled: the reader is not called again.
         mailbox.attempt.guard(&uid, mailbox.worker, || {
             self.take_checkpoints()?;
@@ -148,6 +154,7 @@ impl<T: Serialize, S: StateValue> SourceTask<T, S> {
             while let Some(assignment) = self.inbox.take_before(barrier.next_epoch) {
                 self.take(assignment)?;
             }
+            self.mailbox.timer.reached(barrier.checkpoint, self.parts.index);
             let frozen = self.freeze();
             self.begin_epoch(barrier.next_epoch);
             self.mailbox.submit(barrier.checkpoint, self.parts.index, frozen);
@@ -236,6 +243,8 @@ impl<T: Serialize, S: StateValue> SourceTask<T, S> {
         if let (Some(capability), false) = (&self.capability, self.batch.is_empty()) {
             let sent = Sent::of(self.batch.iter().map(weigh));
             self.parts.records.add(sent.records as u64);
+            self.meter.received(sent.records, 0);
+            self.meter.sent(sent.records, sent.bytes);
             self.flow.sent(sent, now);
             send(capability, &mut Batch::new(std::mem::take(&mut self.batch), sent.bytes));
         }
@@ -265,7 +274,7 @@ impl<T: Serialize, S: StateValue> SourceTask<T, S> {
     fn rest(&mut self, status: SourceStatus, now: Instant) {
         match status {
             SourceStatus::Ready if self.flow.allowance() > 0 && self.outlet.has_room() => self.activator.activate(),
-            SourceStatus::Ready => {}
+            SourceStatus::Ready => self.meter.waits_for_room(),
             SourceStatus::Idle(time) => self.rest_for(time, now),
             // The answer of the enumerator activates the source.
             SourceStatus::NeedsSplit if self.splits != Splits::NoMore => self.rest_for(Duration::MAX, now),

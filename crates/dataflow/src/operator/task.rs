@@ -20,6 +20,7 @@ use super::input::{AlignedInput, Due};
 use crate::graph::Collector;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::time::{self, Time};
+use crate::statistics::Meter;
 
 /// What the code of an operator is told to do.
 pub(super) enum Command<T> {
@@ -92,6 +93,7 @@ where
         let mut task = Task {
             input: AlignedInput::new(&mailbox),
             number: mailbox.pace.register(Arc::clone(uid)),
+            meter: mailbox.meters.meter(uid, mailbox.worker),
             uid: Arc::clone(uid),
             activator: scope.activator_for(info.address),
             inlet,
@@ -118,6 +120,7 @@ struct Task<T, O: 'static> {
     uid: Arc<str>,
     /// Under which it takes its turns.
     number: usize,
+    meter: Rc<Meter>,
     activator: Activator,
     input: AlignedInput<T>,
     inlet: Inlet,
@@ -145,10 +148,12 @@ impl<T: 'static, O: 'static> Task<T, O> {
     fn run(&mut self, send: &mut Send<'_, O>) {
         let mailbox = Rc::clone(&self.mailbox);
         let turn = mailbox.pace.begin(self.number);
+        let meter = Rc::clone(&self.meter);
+        let _metered = meter.turn();
         while !mailbox.attempt.is_cancelled() {
             // A checkpoint has no results, and does not wait for those of others.
             if (self.fiber.is_busy() || self.input.has_batch()) && !self.outlet.has_room() {
-                return;
+                return meter.waits_for_room();
             }
             if !self.fiber.is_busy() {
                 let Some(command) = self.next() else { return };
@@ -156,6 +161,7 @@ impl<T: 'static, O: 'static> Task<T, O> {
             }
             match self.fiber.resume() {
                 Signal::Chunk(records, weight) => {
+                    meter.sent(records.len(), weight);
                     if let Some(current) = &self.current {
                         send(&current.capability, &mut Batch::new(records, weight));
                     }
@@ -182,6 +188,7 @@ impl<T: 'static, O: 'static> Task<T, O> {
         }
         Some(match self.input.next()? {
             Due::Batch(capability, Batch { records, weight, from }) => {
+                self.meter.received(records.len(), weight);
                 self.current = Some(Current { capability, from, weight });
                 Command::Process(records)
             }

@@ -181,8 +181,9 @@ impl Driver {
                     self.begin()?;
                 }
             }
-            Report::Acknowledge { attempt, checkpoint, worker, state } => {
+            Report::Acknowledge { attempt, checkpoint, worker, state, timings } => {
                 let payload = Arc::new(CheckpointMetadata::read(&state)?);
+                self.handle.note(|history| history.acknowledged(checkpoint, worker, &payload, timings));
                 self.handle_event(Event::Acknowledge { attempt, checkpoint, subtask: worker, payload });
             }
             Report::Decline { attempt, checkpoint, worker, reason } => {
@@ -287,6 +288,8 @@ impl Driver {
         let Written { pointer, state_size, checkpointed_size } = written;
         tracing::debug!(checkpoint, ?duration, state_size, checkpointed_size, "checkpoint completed");
         let statistics = CheckpointStatistics { id: checkpoint, duration, state_size, checkpointed_size, pointer };
+        let sizes = (state_size, checkpointed_size);
+        self.handle.note(|history| history.completed(checkpoint, &statistics.pointer, sizes));
         self.requests.completed(kind, &statistics);
         if !kind.is_savepoint() {
             self.handle.completed(statistics);
@@ -304,6 +307,9 @@ impl Driver {
         match command {
             Command::Begin { checkpoint, kind, .. } => {
                 self.begun.insert(checkpoint, (Instant::now(), kind));
+                let operators = self.handle.description().map_or(0, |job| job.operators.len());
+                let subtasks = self.workers * u32::try_from(operators).unwrap_or(u32::MAX);
+                self.handle.note(|history| history.began(checkpoint, kind.is_savepoint(), subtasks));
                 let savepoint = self.requests.begin(checkpoint, kind);
                 if let (Some(savepoint), CheckpointKind::FinalSavepoint) = (&savepoint, kind) {
                     self.ending = Some(if savepoint.is_drained { Ending::Finished } else { Ending::Stopped });
@@ -326,6 +332,7 @@ impl Driver {
             }
             Command::Abort { checkpoint, reason, .. } => {
                 self.requests.aborted(checkpoint, &reason);
+                self.handle.note(|history| history.failed(checkpoint, reason.to_string()));
                 let begun = self.begun.remove(&checkpoint);
                 if begun.is_some_and(|(_, kind)| kind == CheckpointKind::FinalSavepoint) {
                     // The job goes on, unless something else ends it.

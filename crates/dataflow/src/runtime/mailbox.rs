@@ -20,6 +20,8 @@ use super::pace::Pace;
 use super::pool::{Done, Frozen, Job};
 use super::splits::SplitInbox;
 use super::time::{self, Time};
+use super::timing::CheckpointTimer;
+use crate::statistics::Operators;
 
 /// A checkpoint that the operators of this worker have to take when their input has left its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub(crate) struct Mailbox {
     pub(crate) worker: u32,
     pub(crate) workers: u32,
     pub(crate) pace: Arc<Pace>,
+    /// What the operators do.
+    pub(crate) meters: Operators,
     /// Id of the checkpoint that ends epoch 0.
     first_checkpoint: u64,
     link: Link,
@@ -74,6 +78,7 @@ pub(crate) struct Mailbox {
     replies: (Sender<Done>, Receiver<Done>),
     /// Largest acknowledgement in bytes.
     limit: u64,
+    pub(crate) timer: CheckpointTimer,
 
     operators: RefCell<Vec<Operator>>,
     activators: RefCell<Vec<Activator>>,
@@ -97,7 +102,7 @@ impl Mailbox {
     pub(crate) fn new(
         attempt: Arc<Attempt>,
         (worker, workers): (u32, u32),
-        pace: Arc<Pace>,
+        (pace, meters): (Arc<Pace>, Operators),
         first_checkpoint: u64,
         link: Link,
         jobs: Sender<Job>,
@@ -108,11 +113,13 @@ impl Mailbox {
             worker,
             workers,
             pace,
+            meters,
             first_checkpoint,
             link,
             jobs,
             replies: unbounded(),
             limit,
+            timer: CheckpointTimer::default(),
             operators: RefCell::default(),
             activators: RefCell::default(),
             sources: RefCell::default(),
@@ -254,6 +261,7 @@ impl Mailbox {
             .get(operator)
             .map(|operator| Arc::clone(&operator.uid))
             .unwrap_or_else(|| "".into());
+        self.timer.frozen(checkpoint, operator);
         match frozen {
             Ok(frozen) => {
                 let (reply, worker) = (self.replies.0.clone(), thread::current());
@@ -305,6 +313,7 @@ impl Mailbox {
     }
 
     pub(crate) fn begin(&self, checkpoint: u64, is_final: bool, savepoint: Option<StoragePath>) {
+        self.timer.begin(checkpoint);
         let states = self.operators.borrow().iter().map(|_| None).collect::<Vec<_>>();
         let is_empty = states.is_empty();
         let collecting = Collecting { cancel: CancelToken::new(), savepoint: savepoint.map(Arc::new), states };
@@ -360,6 +369,7 @@ impl Mailbox {
     /// Takes what the background threads have done, and acknowledges what is complete.
     pub(crate) fn collect(&self) {
         while let Ok(done) = self.replies.1.try_recv() {
+            self.timer.written(done.checkpoint, done.operator, done.when);
             match done.result {
                 Ok(state) => self.add_state(done.checkpoint, done.operator, state),
                 Err(error) => self.decline(done.checkpoint, &error),
@@ -387,12 +397,16 @@ impl Mailbox {
         let Some(collecting) = self.collecting.borrow_mut().remove(&checkpoint) else { return };
         // All operators of this worker have passed it.
         self.barriers.borrow_mut().retain(|barrier| barrier.checkpoint != checkpoint);
+        let operators = self.operators.borrow();
+        let timings = self.timer.take(checkpoint, operators.iter().map(|operator| &*operator.uid));
+        drop(operators);
         match self.encode(checkpoint, &collecting.states) {
             Ok(state) => self.link.report(Report::Acknowledge {
                 attempt: self.attempt.number,
                 checkpoint,
                 worker: self.worker,
                 state,
+                timings,
             }),
             Err(error) => {
                 self.collecting.borrow_mut().insert(checkpoint, collecting);

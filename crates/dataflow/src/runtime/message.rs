@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::timing::OperatorTiming;
 use crate::JobOutcome;
 
 /// From a worker to the coordinator.
@@ -17,6 +18,8 @@ pub(crate) enum Report {
         worker: u32,
         /// A metadata file (version 3) that holds this worker's subtasks alone.
         state: Vec<u8>,
+        /// Of each operator in it.
+        timings: Vec<OperatorTiming>,
     },
     /// The worker could not take part, but goes on.
     Decline { attempt: u64, checkpoint: u64, worker: u32, reason: String },

@@ -13,4 +13,5 @@ pub(crate) mod pool;
 pub(crate) mod requests;
 pub(crate) mod splits;
 pub(crate) mod time;
+pub(crate) mod timing;
 pub(crate) mod worker;

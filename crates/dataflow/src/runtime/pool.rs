@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle, Thread};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
 use highwater_checkpoint::{CancelToken, CheckpointStreamFactory, StoragePath, SubtaskState};
@@ -45,6 +46,8 @@ pub(crate) struct Done {
     pub(crate) checkpoint: u64,
     pub(crate) operator: usize,
     pub(crate) result: Result<SubtaskState>,
+    /// When it was there.
+    pub(crate) when: Instant,
 }
 
 /// The threads. Dropping the pool ends and joins them.
@@ -93,7 +96,7 @@ fn run(jobs: &Receiver<Job>, open: &OpenStreams, attempt: &Attempt) {
             catch(|| write(|| open(checkpoint, savepoint.as_deref(), &cancel), frozen, &cancel)).with("operator", &uid);
         // A worker that has gone does not wait for it.
         if let Err(SendError(Done { checkpoint, result: Ok(state), .. })) =
-            reply.send(Done { checkpoint, operator, result })
+            reply.send(Done { checkpoint, operator, result, when: Instant::now() })
         {
             attempt.leave_over(checkpoint, state);
         }

@@ -148,7 +148,7 @@ impl<'a> WorkerLoop<'a> {
         let mailbox = Mailbox::new(
             Arc::clone(&setup.attempt),
             (index, workers),
-            pace,
+            (pace, setup.counters.operators.clone()),
             opening.first_checkpoint,
             self.link.clone(),
             setup.jobs.clone(),
