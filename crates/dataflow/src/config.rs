@@ -66,6 +66,7 @@ pub struct ExecutionConfig {
     pub(crate) cluster: Option<Cluster>,
     pub(crate) start: Option<StartFrom>,
     pub(crate) handle: JobHandle,
+    pub(crate) has_control_directory: bool,
     configuration: Configuration,
     backend: Option<Arc<dyn StateBackend>>,
     storage: Option<Arc<dyn CheckpointStorage>>,
@@ -231,6 +232,14 @@ impl ExecutionConfig {
     /// (`execution.state-recovery.ignore-unclaimed-state`). Default no: the job refuses to start.
     pub fn ignore_unclaimed_state(mut self, ignore: bool) -> Self {
         self.configuration.set(&options::IGNORE_UNCLAIMED_STATE, ignore);
+        self
+    }
+
+    /// Whether the job takes requests from outside its process: for checkpoints, savepoints, its end. They are files in a
+    /// directory `control` beside its checkpoints, where a job looks every second; see [`JobControl`](crate::JobControl).
+    /// Whoever may write there rules the job. Default no.
+    pub fn control_directory(mut self, is_wanted: bool) -> Self {
+        self.has_control_directory = is_wanted;
         self
     }
 

@@ -13,6 +13,7 @@ use highwater_types::{Error, ErrorKind, OperatorId, Result};
 use crate::cluster::protocol::Failure;
 use crate::cluster::{Allocators, Event, Leader, Member, Network, Relay};
 use crate::config::Resolved;
+use crate::control::ControlServer;
 use crate::finished::{Finished, FinishedMarker};
 use crate::graph::{OperatorKind, OperatorPlan};
 use crate::progress::{JobStatus, RestoredFrom};
@@ -43,6 +44,7 @@ struct Execution {
     role: Role,
     plan: Vec<OperatorPlan>,
     handle: JobHandle,
+    has_control_directory: bool,
     origin: Instant,
     /// Only in the process that coordinates.
     coordination: Option<Coordination>,
@@ -116,12 +118,14 @@ impl Execution {
             checkpointing: resolved.settings.checkpointing.clone(),
             state_backend: resolved.backend.name().to_owned(),
         });
+        let has_control_directory = config.has_control_directory;
         Ok(Self {
             job: job.clone(),
             resolved,
             role,
             plan,
             handle,
+            has_control_directory,
             origin: Instant::now(),
             coordination,
             has_run: false,
@@ -135,8 +139,13 @@ impl Execution {
         }
         self.warn();
         let _reporter = Reporter::start(&self.handle);
+        let control = self.control()?;
         let result = self.run_attempts();
         self.release_checkpoints(&result);
+        if let Some(control) = control {
+            let failure = result.as_ref().err().filter(|_| !self.handle.is_cancelled());
+            control.end(failure.map(ToString::to_string));
+        }
         match result {
             Ok(ending) => Ok(ending.outcome()),
             Err(_) if self.handle.is_cancelled() => Ok(JobOutcome::Cancelled),
@@ -228,6 +237,15 @@ impl Execution {
             progress.status = JobStatus::Restarting;
             progress.last_failure = Some(failure.to_string());
         });
+    }
+
+    /// Takes requests from outside, if that is wanted and there is where.
+    fn control(&self) -> Result<Option<ControlServer>> {
+        let directory = self.coordination.as_ref().and_then(|coordination| coordination.access.directory());
+        match directory.filter(|_| self.has_control_directory) {
+            Some(directory) => ControlServer::start(directory, &self.handle).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Whether all processes are there. False if somebody asked for a stop.

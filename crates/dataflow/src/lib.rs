@@ -5,7 +5,8 @@
 //!   from a [`Source`], are transformed, partitioned by key ([`KeyedStream`]), processed with state, and end in a
 //!   [`Sink`].
 //! - [`Job::execute`] runs it with an [`ExecutionConfig`]: how many workers, which state backend, how often a checkpoint
-//!   is taken, what follows a failure, what to start from. A [`JobHandle`] shows progress and asks for a stop.
+//!   is taken, what follows a failure, what to start from. A [`JobHandle`] shows progress, and asks for checkpoints,
+//!   savepoints and the end of the job; a [`JobControl`] does so from another process.
 //! - Every worker thread runs one subtask of every operator. Records go to the worker that owns the key group of their
 //!   key, as in Flink, so that state can be restored at any parallelism, and by Flink.
 //!
@@ -50,6 +51,7 @@
 
 mod cluster;
 mod config;
+mod control;
 mod execution;
 mod finished;
 mod graph;
@@ -68,6 +70,7 @@ mod statistics;
 
 pub use cluster::{Cluster, Secret};
 pub use config::{ExecutionConfig, StartFrom};
+pub use control::{ControlAnswer, ControlCommand, JobControl};
 pub use graph::{Collector, DataStream, KeyedStream, OpenContext, Record, StreamEnvironment};
 pub use job::{Job, JobOutcome, JobResult};
 pub use pending::Pending;

@@ -109,7 +109,9 @@ fn a_savepoint_is_whole_and_can_be_moved_and_restored_on_another_backend() {
     let metadata = resolve_pointer(&savepoint.pointer).unwrap().metadata().unwrap();
     assert_eq!(metadata.checkpoint_id, savepoint.id);
     assert_eq!((metadata.state_size(), metadata.checkpointed_size()), (savepoint.state_size, savepoint.state_size));
-    assert!(metadata.stream_handles().all(|handle| matches!(handle, StreamHandle::RelativeFile { .. })));
+    let is_inside =
+        |handle: &StreamHandle| matches!(handle, StreamHandle::RelativeFile { .. } | StreamHandle::Inline { .. });
+    assert!(metadata.stream_handles().all(is_inside));
     assert!(savepoint.state_size > 0 && savepoint.duration > Duration::ZERO);
 
     let progress = running.handle.progress();

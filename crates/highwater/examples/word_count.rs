@@ -10,7 +10,8 @@
 //! end.
 //!
 //! Exit codes: 0 the job has finished, now or before; 1 it failed; 2 the command or a setting is wrong; 130 it was
-//! interrupted, and can be resumed.
+//! interrupted, and can be resumed. While it runs, `--ctl` asks it from another process for a checkpoint, a savepoint or
+//! its end.
 #![allow(missing_docs, reason = "a program")]
 
 #[path = "support/fjall_store.rs"]
@@ -33,9 +34,9 @@ use fjall_store::FjallStateBackend;
 use highwater::checkpoint::{StoragePath, file_system_for};
 use highwater::state::ReferenceStoreFactory;
 use highwater::{
-    BackendRegistry, Cluster, Collector, Configuration, DefaultRollingPolicy, Error, ErrorKind, ExecutionConfig,
-    FileSink, FileSource, Job, JobHandle, JobOutcome, JobStatus, KeyedStore, Progress, Result, Secret, StartFrom,
-    StateBackend, ValueStateDescriptor, options, parse_duration,
+    BackendRegistry, Cluster, Collector, Configuration, ControlCommand, DefaultRollingPolicy, Error, ErrorKind,
+    ExecutionConfig, FileSink, FileSource, Job, JobControl, JobHandle, JobOutcome, JobStatus, KeyedStore, Progress,
+    Result, Secret, StartFrom, StateBackend, ValueStateDescriptor, options, parse_duration,
 };
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -99,9 +100,30 @@ struct Options {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     watch: Option<Duration>,
 
-    /// What to start from: latest, none, or the path of a checkpoint
+    /// What to start from: latest, none, or the path of a checkpoint or savepoint; once the job has gone on from there,
+    /// the same command goes on
     #[arg(long, value_name = "latest|none|POINTER", default_value = "latest")]
     restore: String,
+
+    /// Start from the pointer again, though the job has gone on from there
+    #[arg(long)]
+    anew: bool,
+
+    /// Whose the snapshot of the pointer is: NO_CLAIM, CLAIM or LEGACY [default: NO_CLAIM, the user's]
+    #[arg(long, value_name = "MODE")]
+    claim_mode: Option<String>,
+
+    /// Ask the job that another process runs on these checkpoints, and start none
+    #[arg(long, value_name = "checkpoint|savepoint|stop|stop-with-savepoint|cancel")]
+    ctl: Option<String>,
+
+    /// Directory that gets the savepoint of --ctl
+    #[arg(long, value_name = "DIR")]
+    target: Option<String>,
+
+    /// With --ctl stop-with-savepoint: the job counts as finished, and is not resumed
+    #[arg(long)]
+    drain: bool,
 
     /// Completed checkpoints that are kept
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -146,7 +168,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     match run(Options::parse()) {
-        Ok(JobOutcome::Stopped) => ExitCode::from(130),
+        Ok(JobOutcome::Stopped | JobOutcome::Cancelled) => ExitCode::from(130),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -163,6 +185,9 @@ fn run(options: Options) -> Result<JobOutcome> {
     };
     let sink = counts_to(&output, options.rollover_interval);
     let job = word_count(&options, &sink);
+    if let Some(command) = &options.ctl {
+        return ask(&options, command, &JobControl::new(&checkpoints, job.id())?);
+    }
     // In a cluster it is for process 0 to do, before it lets the others in.
     if options.fresh && options.cluster_index.unwrap_or(0) == 0 {
         clear(&checkpoints.join(&job.id().to_string()), || sink.remove_output(job.id(), SINK), &output)?;
@@ -175,6 +200,7 @@ fn run(options: Options) -> Result<JobOutcome> {
     match result.outcome {
         JobOutcome::AlreadyFinished => eprintln!("this job has finished in an earlier run; --fresh runs it again"),
         JobOutcome::Stopped => eprintln!("stopped after a checkpoint; the same command goes on from there"),
+        JobOutcome::Cancelled => eprintln!("cancelled; the same command goes on from the last checkpoint"),
         _ => {}
     }
     print_summary(&sink.committed_files(job.id(), SINK)?, &output, &result.progress)?;
@@ -263,6 +289,9 @@ fn execution(options: &Options, checkpoints: &StoragePath) -> Result<ExecutionCo
     configuration
         .set(&options::STATE_BACKEND, Some(options.state_backend.clone()))
         .set(&options::CHECKPOINTS_DIRECTORY, Some(checkpoints.to_string()));
+    if let Some(mode) = &options.claim_mode {
+        configuration.set_raw(options::CLAIM_MODE.key(), mode);
+    }
     set_rocksdb(options, &mut configuration)?;
     for entry in &options.set {
         let Some((key, value)) = entry.split_once('=') else {
@@ -285,9 +314,11 @@ fn execution(options: &Options, checkpoints: &StoragePath) -> Result<ExecutionCo
         .workers(workers)
         .checkpoint_interval(options.checkpoint_interval)
         .retained_checkpoints(options.keep)
+        .control_directory(true)
         .start_from(match options.restore.as_str() {
             "latest" => StartFrom::Latest,
             "none" => StartFrom::Fresh,
+            pointer if options.anew => StartFrom::Anew(pointer.to_owned()),
             pointer => StartFrom::Pointer(pointer.to_owned()),
         }))
 }
@@ -304,6 +335,31 @@ fn cluster(options: &Options) -> Result<Option<Cluster>> {
         Some(secret) => cluster.secret(secret),
         None => cluster,
     }))
+}
+
+/// Asks the job in another process for a checkpoint, a savepoint or its end, and prints what came of it.
+fn ask(options: &Options, command: &str, job: &JobControl) -> Result<JobOutcome> {
+    let target = options.target.as_ref().map(|target| {
+        // The other process has another current directory.
+        StoragePath::parse(target).and_then(|target| target.qualified()).map(|target| target.to_string())
+    });
+    let target = target.transpose()?;
+    let command = match command {
+        "checkpoint" => ControlCommand::Checkpoint,
+        "savepoint" => ControlCommand::Savepoint { target },
+        "stop" => ControlCommand::Stop,
+        "stop-with-savepoint" => ControlCommand::StopWithSavepoint { target, drain: options.drain },
+        "cancel" => ControlCommand::Cancel,
+        other => return Err(Error::configuration("there is no such request").with("--ctl", other)),
+    };
+    let done = job.ask(&command, Duration::from_secs(600))?;
+    if let Some(pointer) = &done.pointer {
+        println!("{pointer}");
+    }
+    if let (Some(size), Some(duration)) = (done.size, done.duration_ms) {
+        eprintln!("{}, {duration} ms", HumanBytes(size));
+    }
+    Ok(JobOutcome::Finished)
 }
 
 /// Flink's keys. They mean nothing to other backends.

@@ -97,13 +97,13 @@ pub use highwater_backends::{
 };
 pub use highwater_dataflow::{
     BasePathBucketAssigner, BucketAssigner, BucketContext, CheckpointCounts, CheckpointFailure, CheckpointHistory,
-    CheckpointRecord, CheckpointStatistics, CheckpointStatus, Cluster, CollectionSource, Collector, DataStream,
-    DateTimeBucketAssigner, DefaultRollingPolicy, Durability, ExecutionConfig, FileSink, FileSource, FixedSplits,
-    GeneratorSource, Job, JobDescription, JobHandle, JobOutcome, JobResult, JobStatus, KeyedStream,
-    OnCheckpointRollingPolicy, OpenContext, OperatorProgress, PartFileInfo, Pending, Progress, Record,
-    RestoredCheckpoint, RestoredFrom, RollingPolicy, Secret, Sink, SinkContext, SinkWriter, Source, SourceContext,
-    SourceReader, SourceStatus, SplitAssignment, SplitEnumerator, SplitEnumeratorContext, StartFrom, StreamEnvironment,
-    SubtaskStatistics, Summary,
+    CheckpointRecord, CheckpointStatistics, CheckpointStatus, Cluster, CollectionSource, Collector, ControlAnswer,
+    ControlCommand, DataStream, DateTimeBucketAssigner, DefaultRollingPolicy, Durability, ExecutionConfig, FileSink,
+    FileSource, FixedSplits, GeneratorSource, Job, JobControl, JobDescription, JobHandle, JobOutcome, JobResult,
+    JobStatus, KeyedStream, OnCheckpointRollingPolicy, OpenContext, OperatorProgress, PartFileInfo, Pending, Progress,
+    Record, RestoredCheckpoint, RestoredFrom, RollingPolicy, Secret, Sink, SinkContext, SinkWriter, Source,
+    SourceContext, SourceReader, SourceStatus, SplitAssignment, SplitEnumerator, SplitEnumeratorContext, StartFrom,
+    StreamEnvironment, SubtaskStatistics, Summary,
 };
 #[cfg(feature = "http")]
 pub use highwater_rest::{RestEndpoint, RestSettings};

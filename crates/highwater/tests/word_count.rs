@@ -278,3 +278,69 @@ fn what_the_job_does_can_be_asked_for_over_http_from_this_machine() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// A pointer on the command line was followed again after every crash: what had been counted since was counted twice.
+#[test]
+fn a_killed_job_that_began_with_a_pointer_goes_on_with_the_same_command() {
+    let place = Place::new();
+    let child = place.start_slow(1);
+    interrupt(&child);
+    let (_, _, stderr) = told(child.wait_with_output().unwrap());
+    assert!(stderr.contains("stopped after a checkpoint"), "{stderr}");
+    let (code, stdout, stderr) = place.ctl(&["checkpoint"]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""), "it does not run: {stderr}");
+
+    // The checkpoint with which it stopped, in another place.
+    let job = fs::read_dir(place.path("checkpoints")).unwrap().next().unwrap().unwrap().path();
+    let checkpoints = fs::read_dir(&job).unwrap().map(|entry| entry.unwrap().path());
+    let is_checkpoint = |path: &PathBuf| path.join("_metadata").exists();
+    let id = |path: &PathBuf| path.to_str().unwrap().rsplit('-').next().unwrap().parse::<u64>().unwrap();
+    let newest = checkpoints.filter(is_checkpoint).max_by_key(id).unwrap();
+    let moved = place.path("moved");
+    fs::rename(&newest, &moved).unwrap();
+    fs::remove_dir_all(place.path("checkpoints")).unwrap();
+    let restore = format!("--restore={}", moved.display());
+
+    for _ in 0..2 {
+        let before = place.lines().len();
+        let mut child = place.command(&[&restore, "--rate=200"]).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while place.lines().len() == before {
+            assert!(Instant::now() < deadline, "nothing was committed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let (code, _, stderr) = place.run(&[&restore]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("/chk-"), "it goes on from a checkpoint of its own: {stderr}");
+    place.assert_complete();
+    assert!(moved.join("_metadata").exists());
+}
+
+#[test]
+fn a_running_job_is_asked_from_another_process() {
+    let place = Place::new();
+    let child = place.start_slow(1);
+    let (code, stdout, stderr) = place.ctl(&["checkpoint"]);
+    assert!(code == Some(0) && stdout.contains("/chk-"), "{stdout}{stderr}");
+    let target = format!("--target={}", place.path("savepoints").display());
+    let (code, stdout, stderr) = place.ctl(&["savepoint", &target]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let savepoint = PathBuf::from(stdout.trim().strip_prefix("file:").unwrap());
+    assert!(savepoint.starts_with(place.path("savepoints")) && savepoint.join("_metadata").exists(), "{stdout}");
+    let (code, _, stderr) = place.ctl(&["savepoint"]);
+    assert!(code == Some(1) && stderr.contains("execution.checkpointing.savepoint-dir"), "{stderr}");
+    let (code, _, stderr) = place.ctl(&["explode"]);
+    assert!(code == Some(2) && stderr.contains("explode"), "{stderr}");
+
+    let (code, stdout, stderr) = place.ctl(&["stop-with-savepoint", &target]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let (code, _, stderr) = told(child.wait_with_output().unwrap());
+    assert_eq!(code, Some(130), "{stderr}");
+    let (code, _, stderr) = place.run(&[]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains(stdout.trim()), "it goes on from the savepoint: {stderr}");
+    place.assert_complete();
+}

@@ -1,0 +1,83 @@
+//! Incremental checkpoints and whose files they build on; savepoints beside them.
+
+use highwater::checkpoint::{CompletedCheckpoint, KeyedStateHandle, resolve_pointer};
+use highwater::{ClaimMode, ExecutionConfig, FsStateBackend, JobHandle, StartFrom};
+
+use crate::place::{KEYS, Place, RECORDS};
+use crate::support::{occurrences, wait_until};
+
+/// How many files of a checkpoint lie below the directory of another place.
+fn files_of(pointer: &str, other: &Place) -> usize {
+    let checkpoint = CompletedCheckpoint::from_snapshot(&resolve_pointer(pointer).unwrap()).unwrap();
+    let elsewhere = other.directory.path().to_str().unwrap();
+    checkpoint.files().iter().filter(|file| file.path().starts_with(elsewhere)).count()
+}
+
+#[test]
+fn only_a_mode_that_says_so_builds_on_the_files_of_the_snapshot() {
+    for mode in [ClaimMode::NoClaim, ClaimMode::Claim, ClaimMode::Legacy] {
+        let old = Place::new();
+        let snapshot = old.run_and_stop(old.config(), 2).progress.last_checkpoint.unwrap().pointer;
+        let mut new = Place::new();
+        new.sink = old.sink.clone();
+        let command = || -> ExecutionConfig {
+            new.config().retained_checkpoints(100).start_from(StartFrom::Pointer(snapshot.clone())).claim_mode(mode)
+        };
+        let stopped = new.run_and_stop(command(), 1);
+        assert_eq!(stopped.progress.restored_from.unwrap().pointer, snapshot);
+        let own = std::fs::read_dir(new.job_directory()).unwrap().map(|entry| entry.unwrap().path());
+        let own: Vec<_> = own.filter(|path| path.join("_metadata").exists()).collect();
+        let built_on: usize = own.iter().map(|path| files_of(path.to_str().unwrap(), &old)).sum();
+        match mode {
+            ClaimMode::NoClaim => assert_eq!(built_on, 0, "every checkpoint stands for itself"),
+            _ => assert!(built_on > 0, "{mode}"),
+        }
+        if mode == ClaimMode::NoClaim {
+            std::fs::remove_dir_all(old.job_directory()).unwrap();
+        }
+        new.run_to_end(&command().retained_checkpoints(1));
+    }
+}
+
+/// With incremental checkpoints on, a savepoint has all state in the format of every backend, and the next checkpoint
+/// builds on the one before it as if there had been none.
+#[test]
+fn a_savepoint_is_canonical_and_leaves_increments_alone() {
+    let place = Place::new();
+    let handle = JobHandle::new();
+    let target = place.path("savepoints");
+    let (savepoint, next) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| place.job(Some(5_000.0)).execute(&place.config().handle(&handle)));
+        wait_until(|| handle.progress().completed_checkpoints > 3);
+        let long = std::time::Duration::from_secs(120);
+        let savepoint = handle.trigger_savepoint(target.to_str()).wait(long).unwrap().unwrap();
+        let next = handle.trigger_checkpoint().wait(long).unwrap().unwrap();
+        handle.stop();
+        running.join().unwrap().unwrap();
+        (savepoint, next)
+    });
+    let metadata = resolve_pointer(&savepoint.pointer).unwrap().metadata().unwrap();
+    let states = metadata.operators.iter().flat_map(|operator| operator.subtask_states());
+    let keyed: Vec<_> = states.filter_map(|(_, state)| state.managed_keyed.as_ref()).collect();
+    assert_eq!(keyed.len(), 2);
+    assert!(keyed.iter().all(|handle| matches!(handle, KeyedStateHandle::KeyGroups(_))));
+    assert_eq!(files_of(&savepoint.pointer, &place), {
+        let checkpoint = CompletedCheckpoint::from_snapshot(&resolve_pointer(&savepoint.pointer).unwrap()).unwrap();
+        let directory = checkpoint.directory().unwrap().clone();
+        checkpoint.files().iter().filter(|file| file.parent().as_ref() == Some(&directory)).count()
+    });
+    assert!(next.checkpointed_size < next.state_size, "{next:?}");
+
+    // On the heap, with another number of workers.
+    let heap = Place::new();
+    let backend = FsStateBackend::new(format!("file://{}", heap.path("checkpoints").display())).unwrap();
+    let config = ExecutionConfig::new().workers(3).state_backend(backend);
+    let result = heap.job(None).execute(&config.start_from(StartFrom::Pointer(savepoint.pointer.clone()))).unwrap();
+    assert_eq!(result.progress.restored_from.unwrap().pointer, savepoint.pointer);
+    let mut newest = std::collections::BTreeMap::new();
+    for (key, count) in heap.sink.committed() {
+        let known: &mut i64 = newest.entry(key).or_default();
+        *known = count.max(*known);
+    }
+    assert_eq!(newest, occurrences(RECORDS, KEYS));
+}
