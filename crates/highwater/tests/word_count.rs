@@ -57,6 +57,11 @@ impl Place {
         child
     }
 
+    /// Asks a job that runs here.
+    fn ctl(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        self.run(&[&["--ctl"], arguments].concat())
+    }
+
     fn lines(&self) -> BTreeMap<String, usize> {
         let mut lines = BTreeMap::new();
         for (_, text) in committed_files(&self.path("output")) {
