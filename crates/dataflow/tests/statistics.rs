@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use highwater_backends::Configuration;
+use highwater_checkpoint::CheckpointMetadata;
 use highwater_dataflow::{CheckpointStatus, Job, JobHandle, JobOutcome, OperatorProgress, Progress};
 use support::{CommitSink, NumbersUntil, config, count, files, occurrences};
 
@@ -60,12 +61,16 @@ fn the_last_checkpoints_are_remembered_with_their_phases_and_no_more() {
     let told = result.progress.last_checkpoint.unwrap();
     assert_eq!((newest.id, newest.pointer.as_ref()), (told.id, Some(&told.pointer)));
     assert_eq!((newest.state_size, newest.checkpointed_size), (told.state_size, told.checkpointed_size));
+    let file = directory.path().join(newest.pointer.as_deref().unwrap().rsplit("file:").next().unwrap());
+    let metadata = CheckpointMetadata::read(&std::fs::read(file.join("_metadata")).unwrap()).unwrap();
+    // The state of the enumerators is no subtask's.
+    let of_enumerators: u64 = metadata.operators.iter().filter_map(|one| Some(one.coordinator.as_ref()?.size())).sum();
     for checkpoint in &history.checkpoints {
         assert_eq!(checkpoint.status, CheckpointStatus::Completed);
         // Source, count and sink on two workers.
         assert_eq!((checkpoint.subtasks, checkpoint.acknowledged.len()), (6, 6), "{checkpoint:?}");
         let sizes = checkpoint.acknowledged.iter().map(|subtask| subtask.state_size);
-        assert_eq!(sizes.sum::<u64>(), checkpoint.state_size, "{checkpoint:?}");
+        assert_eq!(sizes.sum::<u64>() + of_enumerators, checkpoint.state_size, "{checkpoint:?}");
         let last = checkpoint.last_subtask().unwrap();
         assert_eq!(last.acknowledged_after, checkpoint.duration, "{checkpoint:?}");
         assert!(checkpoint.asynchronous() > Duration::ZERO && checkpoint.duration >= checkpoint.asynchronous());

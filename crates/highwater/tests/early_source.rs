@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use highwater::checkpoint::JobId;
 use highwater::{
     CollectionSource, Collector, DataStream, ExecutionConfig, FileSink, FileSource, FsStateBackend, GeneratorSource,
-    Job, JobOutcome, JobResult, Source, StreamEnvironment, ValueStateDescriptor,
+    Job, JobOutcome, JobResult, OnCheckpointRollingPolicy, Source, StreamEnvironment, ValueStateDescriptor,
 };
 use support::committed_files;
 use tempfile::TempDir;
@@ -136,7 +136,10 @@ fn count(words: DataStream<'_, String>, name: &str, directory: &Path) {
                 Ok(())
             })
         })
-        .sink(&format!("sink {name}"), FileSink::new(output(directory, name), format));
+        .sink(
+            &format!("sink {name}"),
+            FileSink::new(output(directory, name), format).rolling_policy(OnCheckpointRollingPolicy),
+        );
 }
 
 fn output(directory: &Path, name: &str) -> PathBuf {

@@ -13,6 +13,8 @@ const UID_BYTES: usize = 150;
 
 /// What follows the name of an uncommitted file in the name of its mark.
 const MARK: &str = ".uncommitted";
+/// What follows it, before a number, in the name of what was cut out of it. No dash: the parts of a name are counted.
+const CUT: &str = ".cut";
 
 /// Names a subtask's files: `.part-<job>-<uid>-<subtask>-<attempt>-<sequence>` until they are committed, then the same
 /// without the dot and with `-<checkpoint>` behind it. Uid and attempt are [escaped](escape). A uid may hold dashes, the
@@ -90,8 +92,10 @@ impl SinkNames {
     }
 
     fn uncommitted<'a>(&self, name: &'a str) -> Option<Tail<'a>> {
-        let file = name.strip_suffix(MARK).unwrap_or(name);
-        Tail::parse(file.strip_prefix('.')?.strip_prefix(&self.prefix)?)
+        let is_number = |text: &str| text.parse::<u64>().is_ok();
+        let uncut = || name.rsplit_once(CUT).filter(|(_, checkpoint)| is_number(checkpoint)).map(|(file, _)| file);
+        let file = name.strip_suffix(MARK).or_else(uncut).unwrap_or(name);
+        Tail::parse(file.strip_prefix('.')?.strip_prefix(&self.prefix)?).filter(|tail| tail.checkpoint.is_none())
     }
 }
 
@@ -127,7 +131,7 @@ pub(super) fn is_uncommitted(name: &str) -> bool {
 
 /// The name of what a checkpoint lists of a file in progress, cut out of it.
 pub(super) fn cut_name(file: &str, checkpoint: u64) -> String {
-    format!("{file}-{checkpoint}")
+    format!("{file}{CUT}{checkpoint}")
 }
 
 /// The name under which a file is committed with a checkpoint.
@@ -193,6 +197,7 @@ mod tests {
             ".part-01234567-out-3-1-1-7-9",
             ".part-01234567-out-x-1-1",
             ".part-01234567-out-3-1-1.parquet",
+            ".part-01234567-out-3-1-1.cut",
             "part-01234567-out-3-1-1",
         ] {
             assert!(!now.is_left_behind(foreign), "{foreign}");
