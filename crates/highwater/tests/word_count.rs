@@ -275,11 +275,19 @@ fn what_the_job_does_can_be_asked_for_over_http_from_this_machine() {
         assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
     }
     let address = said.rsplit("http://").next().unwrap().trim_end().trim_end_matches("/jobs");
-    let mut connection = TcpStream::connect(address).unwrap();
-    connection.write_all(b"GET /jobs HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"status\""), "{answer}");
+    let ask = || {
+        let mut connection = TcpStream::connect(address).unwrap();
+        connection.write_all(b"GET /jobs HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    };
+    // The endpoint is there before the job is.
+    while !ask().contains("\"status\"") {
+        assert!(child.try_wait().unwrap().is_none(), "the job ended");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     child.kill().unwrap();
     child.wait().unwrap();
 }
