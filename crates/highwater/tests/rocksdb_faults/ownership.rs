@@ -1,10 +1,33 @@
 //! Incremental checkpoints and whose files they build on; savepoints beside them.
 
+use std::sync::Arc;
+
 use highwater::checkpoint::{CompletedCheckpoint, KeyedStateHandle, resolve_pointer};
-use highwater::{ClaimMode, ExecutionConfig, FsStateBackend, JobHandle, StartFrom};
+use highwater::rocksdb::{RocksDbOptionsFactory, rust_rocksdb::Options};
+use highwater::{BackendRegistry, ClaimMode, Configuration, ExecutionConfig, FsStateBackend, JobHandle, StartFrom};
 
 use crate::place::{KEYS, Place, RECORDS};
 use crate::support::{occurrences, wait_until};
+
+/// A quick compaction would replace the files of the snapshot before the first checkpoint could name them.
+#[derive(Debug)]
+struct NoCompaction;
+
+impl RocksDbOptionsFactory for NoCompaction {
+    fn name(&self) -> &str {
+        "no compaction"
+    }
+
+    fn column_options(&self, _: &str, options: &mut Options) {
+        options.set_disable_auto_compactions(true);
+    }
+}
+
+fn without_compaction(config: ExecutionConfig) -> ExecutionConfig {
+    let mut registry = BackendRegistry::new();
+    registry.register_rocksdb_options_factory("none", |_: &Configuration| Ok(Arc::new(NoCompaction) as _)).unwrap();
+    config.backends(registry)
+}
 
 /// How many files of a checkpoint lie below the directory of another place.
 fn files_of(pointer: &str, other: &Place) -> usize {
@@ -16,12 +39,17 @@ fn files_of(pointer: &str, other: &Place) -> usize {
 #[test]
 fn only_a_mode_that_says_so_builds_on_the_files_of_the_snapshot() {
     for mode in [ClaimMode::NoClaim, ClaimMode::Claim, ClaimMode::Legacy] {
-        let old = Place::new();
-        let snapshot = old.run_and_stop(old.config(), 2).progress.last_checkpoint.unwrap().pointer;
+        let mut old = Place::new();
+        old.set("state.backend.rocksdb.options-factory", "none");
+        let snapshot = old.run_and_stop(without_compaction(old.config()), 2).progress.last_checkpoint.unwrap().pointer;
         let mut new = Place::new();
         new.sink = old.sink.clone();
+        new.set("state.backend.rocksdb.options-factory", "none");
         let command = || -> ExecutionConfig {
-            new.config().retained_checkpoints(100).start_from(StartFrom::Pointer(snapshot.clone())).claim_mode(mode)
+            without_compaction(new.config())
+                .retained_checkpoints(100)
+                .start_from(StartFrom::Pointer(snapshot.clone()))
+                .claim_mode(mode)
         };
         let stopped = new.run_and_stop(command(), 1);
         assert_eq!(stopped.progress.restored_from.unwrap().pointer, snapshot);
@@ -43,11 +71,14 @@ fn only_a_mode_that_says_so_builds_on_the_files_of_the_snapshot() {
 /// builds on the one before it as if there had been none.
 #[test]
 fn a_savepoint_is_canonical_and_leaves_increments_alone() {
-    let place = Place::new();
+    let mut place = Place::new();
+    place.set("state.backend.rocksdb.options-factory", "none");
+    let place = place;
     let handle = JobHandle::new();
     let target = place.path("savepoints");
     let (savepoint, next) = std::thread::scope(|scope| {
-        let running = scope.spawn(|| place.job(Some(5_000.0)).execute(&place.config().handle(&handle)));
+        let running =
+            scope.spawn(|| place.job(Some(5_000.0)).execute(&without_compaction(place.config()).handle(&handle)));
         wait_until(|| handle.progress().completed_checkpoints > 3);
         let long = std::time::Duration::from_secs(120);
         let savepoint = handle.trigger_savepoint(target.to_str()).wait(long).unwrap().unwrap();
