@@ -57,13 +57,13 @@ fn the_options_are_flinks() {
         ("restart-strategy.exponential-delay.backoff-multiplier", &[], Some("1.5")),
         ("restart-strategy.exponential-delay.reset-backoff-threshold", &[], Some("1 h")),
         ("restart-strategy.exponential-delay.jitter-factor", &[], Some("0.1")),
+        ("restart-strategy.exponential-delay.attempts-before-reset-backoff", &[], None),
         ("task.cancellation.interval", &[], Some("30 s")),
         ("task.cancellation.timeout", &[], Some("180 s")),
         ("heartbeat.interval", &[], Some("10 s")),
         ("heartbeat.timeout", &[], Some("50 s")),
         ("taskmanager.registration.timeout", &[], Some("5 min")),
         ("slot.request.timeout", &[], Some("5 min")),
-        ("restart-strategy.exponential-delay.attempts-before-reset-backoff", &[], None),
         ("highwater.memory.max-state-size", &[], Some("5 mb")),
     ];
     let found: Vec<_> = options::ALL.iter().map(|o| (o.key(), o.older_keys(), o.default_text())).collect();
