@@ -2,7 +2,7 @@
 //!
 //! A barrier waits behind everything that is under way. That is why what is under way is measured in time: it begins with
 //! one record, grows while records reach the end quickly, and shrinks when they do not. (Memory is bounded besides by the
-//! windows of the edges, `operator/edge.rs`, which count what operators send too.)
+//! windows of the edges, `operator/edge`, which count what operators send too.)
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
