@@ -18,7 +18,7 @@ use highwater_dataflow::{
     SinkWriter, StartFrom,
 };
 use highwater_types::{Error, ErrorKind, Result};
-use support::{CommitSink, Counted, FILLER, config, counting, files, occurrences, wait_until};
+use support::{CommitSink, Counted, config, counting, files, is_filler, occurrences, wait_until};
 
 const RECORDS: u64 = 60_000;
 const KEYS: u64 = 101;
@@ -85,7 +85,7 @@ fn local(pointer: &str) -> PathBuf {
 /// Asserts that the newest count of every key is the number of its occurrences.
 fn assert_counted_to_the_end(sink: &CommitSink) {
     let mut counts = BTreeMap::new();
-    for (key, count) in sink.committed().into_iter().filter(|(key, _)| *key != FILLER) {
+    for (key, count) in sink.committed().into_iter().filter(|(key, _)| !is_filler(*key)) {
         let newest: &mut i64 = counts.entry(key).or_default();
         *newest = count.max(*newest);
     }

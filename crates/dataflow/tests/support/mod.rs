@@ -49,7 +49,7 @@ impl CommitSink {
         self.committed.lock().unwrap().iter().map(|(_, record)| *record).collect()
     }
 
-    /// Asserts that for every key each count from 1 to its occurrences was committed exactly once, and of [`FILLER`] each
+    /// Asserts that for every key each count from 1 to its occurrences was committed exactly once, and of a filler each
     /// up to some number.
     pub(crate) fn assert_exactly_once(&self, occurrences: &BTreeMap<i64, i64>) {
         let mut counts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
@@ -59,10 +59,10 @@ impl CommitSink {
         for (key, counts) in &mut counts {
             counts.sort_unstable();
             let expected =
-                if *key == FILLER { counts.len() as i64 } else { occurrences.get(key).copied().unwrap_or(0) };
+                if is_filler(*key) { counts.len() as i64 } else { occurrences.get(key).copied().unwrap_or(0) };
             assert_eq!(*counts, (1..=expected).collect::<Vec<_>>(), "counts of key {key}");
         }
-        counts.remove(&FILLER);
+        counts.retain(|key, _| !is_filler(*key));
         assert_eq!(counts.len(), occurrences.len(), "number of keys");
     }
 }
@@ -171,12 +171,12 @@ pub(crate) fn numbers(
     }
 }
 
-/// Comes from [`NumbersUntil`] when its numbers have all come.
-pub(crate) const FILLER: i64 = -1;
+/// Keys of what comes from [`NumbersUntil`] when its numbers have all come: enough for each subtask to get some.
+const FILLERS: std::ops::Range<i64> = -64..0;
 /// Most stripes of a generator that one subtask has.
 const STRIPES: usize = 128;
 
-/// [`numbers`] at a rate, and then [`FILLER`]s until the test has seen enough. So a job goes on for as long as the test
+/// [`numbers`] at a rate, and then fillers until the test has seen enough. So a job goes on for as long as the test
 /// needs, however slow the machine is, and what it counts is known beforehand.
 pub(crate) struct NumbersUntil {
     source: GeneratorSource<Box<dyn Fn(u64) -> i64 + Send + Sync>>,
@@ -190,7 +190,7 @@ impl NumbersUntil {
         rate: f64,
         is_enough: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let number = move |index| if index < records { number(index, keys) } else { FILLER };
+        let number = move |index| if index < records { number(index, keys) } else { filler(index) };
         let source = GeneratorSource::new(Box::new(number) as Box<dyn Fn(u64) -> i64 + Send + Sync>).rate(rate);
         Self { source, is_enough: Arc::new(is_enough) }
     }
@@ -259,8 +259,8 @@ impl SourceReader for ReaderUntil {
         let mut read = Vec::new();
         let status = self.reader.poll(limit, &mut read)?;
         for number in read {
-            self.fillers = if number == FILLER { self.fillers + 1 } else { 0 };
-            if !is_enough || number != FILLER {
+            self.fillers = if is_filler(number) { self.fillers + 1 } else { 0 };
+            if !is_enough || !is_filler(number) {
                 out.push(number);
             }
         }
@@ -292,6 +292,14 @@ pub(crate) fn occurrences(records: u64, keys: u64) -> BTreeMap<i64, i64> {
 
 fn number(index: u64, keys: u64) -> i64 {
     (index.wrapping_mul(0x9E37_79B9) % keys) as i64
+}
+
+fn filler(index: u64) -> i64 {
+    FILLERS.start + (index % FILLERS.clone().count() as u64) as i64
+}
+
+pub(crate) fn is_filler(key: i64) -> bool {
+    FILLERS.contains(&key)
 }
 
 /// Files below a directory.

@@ -8,99 +8,24 @@ use std::thread;
 use std::time::Duration;
 
 use highwater::checkpoint::{
-    CancelToken, CheckpointLocation, CheckpointMetadata, CheckpointStorage, CheckpointStorageAccess, CheckpointStream,
-    CheckpointStreamFactory, FileSystemCheckpointStorage, JobId, LocalFileSystem, ResolvedSnapshot, SnapshotOpener,
-    StateScope, StoragePath, StreamHandle,
+    CheckpointMetadata, FaultyStorage, LocalFileSystem, SnapshotOpener, StoragePath, StorageStep,
 };
 use highwater::{Durability, Error, Job, JobHandle, RestartStrategy, Result, Sink, SinkContext, SinkWriter};
 
 use crate::place::{KEYS, NAME, Place, RECORDS};
 use crate::support::{CommitSink, Counted, NumbersUntil, count, wait_until};
 
-/// What befalls the upload of one file: told the checkpoint and how many files came before.
-type Fault = dyn Fn(u64, u64) -> Result<()> + Send + Sync;
-
-/// A storage in which something befalls files, after they are there or before.
-struct Faulty {
-    storage: FileSystemCheckpointStorage,
-    before: Arc<Fault>,
-    after: Arc<Fault>,
-    files: Arc<AtomicU64>,
-}
-
-impl std::fmt::Debug for Faulty {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.storage.fmt(f)
-    }
-}
-
-impl Faulty {
-    fn new(
-        place: &Place,
-        before: impl Fn(u64, u64) -> Result<()> + Send + Sync + 'static,
-        after: impl Fn(u64, u64) -> Result<()> + Send + Sync + 'static,
-    ) -> Self {
-        Self { storage: place.storage(), before: Arc::new(before), after: Arc::new(after), files: Arc::default() }
-    }
-}
-
-impl CheckpointStorage for Faulty {
-    fn open(&self, job: JobId) -> Result<Arc<dyn CheckpointStorageAccess>> {
-        self.storage.open(job)
-    }
-
-    fn streams(&self, job: JobId, id: u64, cancel: CancelToken) -> Result<Arc<dyn CheckpointStreamFactory>> {
-        let (before, after) = (Arc::clone(&self.before), Arc::clone(&self.after));
-        let streams = self.storage.streams(job, id, cancel)?;
-        Ok(Arc::new(FaultyStreams { checkpoint: id, streams, before, after, files: Arc::clone(&self.files) }))
-    }
-
-    fn savepoint_streams(
-        &self,
-        directory: &StoragePath,
-        cancel: CancelToken,
-    ) -> Result<Arc<dyn CheckpointStreamFactory>> {
-        self.storage.savepoint_streams(directory, cancel)
-    }
-
-    fn begin_savepoint(&self, job: JobId, id: u64, target: &StoragePath) -> Result<Box<dyn CheckpointLocation>> {
-        self.storage.begin_savepoint(job, id, target)
-    }
-
-    fn resolve(&self, pointer: &str) -> Result<ResolvedSnapshot> {
-        self.storage.resolve(pointer)
-    }
-
-    fn survives_process(&self) -> bool {
-        self.storage.survives_process()
-    }
-}
-
-struct FaultyStreams {
-    checkpoint: u64,
-    streams: Arc<dyn CheckpointStreamFactory>,
-    before: Arc<Fault>,
-    after: Arc<Fault>,
-    files: Arc<AtomicU64>,
-}
-
-impl CheckpointStreamFactory for FaultyStreams {
-    fn create_stream(&self, scope: StateScope) -> Result<Box<dyn CheckpointStream>> {
-        self.streams.create_stream(scope)
-    }
-
-    fn add_file(&self, file: &Path, scope: StateScope) -> Result<StreamHandle> {
-        let number = self.files.fetch_add(1, Ordering::SeqCst);
-        (self.before)(self.checkpoint, number)?;
-        let handle = self.streams.add_file(file, scope)?;
-        // As a storage that loses the answer: it takes back what it has.
-        (self.after)(self.checkpoint, number).inspect_err(|_| self.streams.discard(&handle))?;
-        Ok(handle)
-    }
-
-    fn discard(&self, handle: &StreamHandle) {
-        self.streams.discard(handle);
-    }
+/// A storage in which something befalls files, before they are there and after: told the checkpoint and a number.
+fn faulty(
+    place: &Place,
+    before: impl Fn(u64, u64) -> Result<()> + Send + Sync + 'static,
+    after: impl Fn(u64, u64) -> Result<()> + Send + Sync + 'static,
+) -> FaultyStorage {
+    FaultyStorage::new(place.storage(), move |write| match write.step {
+        StorageStep::Stream => Ok(()),
+        StorageStep::File => before(write.checkpoint, write.number),
+        StorageStep::FileAdded => after(write.checkpoint, write.number),
+    })
 }
 
 fn fine(_: u64, _: u64) -> Result<()> {
@@ -130,8 +55,8 @@ fn nothing_is_left_of_a_checkpoint_that_expires_while_its_files_are_on_the_way()
             Ok(())
         };
         let storage = match waits_after_the_last {
-            false => Faulty::new(&place, slow, fine),
-            true => Faulty::new(&place, fine, slow),
+            false => faulty(&place, slow, fine),
+            true => faulty(&place, fine, slow),
         };
         let config = place.config_on(storage);
         let result = place.run_and_stop(config, 4);
@@ -285,7 +210,7 @@ fn with_two_checkpoints_at_once_no_file_is_lost_and_none_is_left() {
                 Ok(())
             }
         };
-        let storage = Faulty::new(&place, fault(0), fault(1));
+        let storage = faulty(&place, fault(0), fault(1));
         let restart = RestartStrategy::FixedDelay { attempts: 100, delay: Duration::from_millis(1) };
         let config = place.config_on(storage).workers(1 + (round as usize) % 3);
         let config = config.retained_checkpoints(1 + (round as u32) % 2).restart_strategy(&restart);
