@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use highwater_types::{Error, Result};
 
 use crate::JobOutcome;
-use crate::pending::{Pending, pending};
+use crate::pending::{Pending, Promise, pending};
 use crate::runtime::attempt::{Attempt, lock};
 use crate::runtime::requests::{Request, Waiting};
 use crate::statistics::{CheckpointHistory, JobDescription, OperatorProgress, Operators};
@@ -146,7 +146,7 @@ pub struct Progress {
 ///
 /// let handle = JobHandle::new();
 /// assert_eq!(handle.progress().status, JobStatus::Created);
-/// handle.stop(); // a job that runs with this handle takes a last checkpoint and ends
+/// handle.stop(); // the job that runs with this handle takes a last checkpoint and ends
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct JobHandle {
@@ -170,6 +170,8 @@ struct State {
     is_stopped: bool,
     is_cancelled: bool,
     attempt: Option<Arc<Attempt>>,
+    /// Those who asked for the end of the job, and hear of it.
+    asked_to_end: Vec<Promise<JobOutcome>>,
 }
 
 impl State {
@@ -184,9 +186,15 @@ pub(crate) struct Running<'a>(&'a JobHandle);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let mut state = lock(&self.0.shared.state);
-        state.progress.status = JobStatus::Ended;
-        (state.is_running, state.is_stopped, state.is_cancelled) = (false, false, false);
+        let (outcome, asked_to_end) = {
+            let mut state = lock(&self.0.shared.state);
+            state.progress.status = JobStatus::Ended;
+            (state.is_running, state.is_stopped, state.is_cancelled) = (false, false, false);
+            (state.progress.outcome, std::mem::take(&mut state.asked_to_end))
+        };
+        for promise in asked_to_end {
+            promise.keep(outcome.ok_or_else(|| Error::cancelled("the job failed before it ended as it was asked to")));
+        }
     }
 }
 
@@ -197,9 +205,10 @@ impl JobHandle {
         Self::default()
     }
 
-    /// Asks the job to take a last checkpoint, commit it and end. It can be resumed from there.
-    pub fn stop(&self) {
-        self.request(|state| &mut state.is_stopped, Attempt::stop);
+    /// Asks the job to take a last checkpoint, commit it and end. It can be resumed from there. The answer comes when the
+    /// job has ended, with how it did: it may have finished first. An error if it failed, or no job runs any more.
+    pub fn stop(&self) -> Pending<JobOutcome> {
+        self.request(|state| &mut state.is_stopped, Attempt::stop)
     }
 
     /// Asks for a checkpoint beside the periodic ones (Flink's `triggerCheckpoint`). Requests that wait together get one.
@@ -247,24 +256,48 @@ impl JobHandle {
 
     /// Ends the job at once ([`JobOutcome::Cancelled`](crate::JobOutcome::Cancelled)): no checkpoint is taken, what is
     /// not yet committed is not. Like a failure it can be resumed from the newest checkpoint, if that is
-    /// [kept](crate::ExecutionConfig::checkpoint_retention).
-    pub fn cancel(&self) {
-        self.request(|state| &mut state.is_cancelled, Attempt::cancel_job);
+    /// [kept](crate::ExecutionConfig::checkpoint_retention). Its answer is that of [`Self::stop`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use highwater_dataflow::{ExecutionConfig, GeneratorSource, Job, JobHandle, JobOutcome};
+    ///
+    /// let handle = JobHandle::new();
+    /// let job = Job::new("endless", |env| {
+    ///     env.source("numbers", GeneratorSource::new(|n| n).rate(100.0));
+    ///     Ok(())
+    /// });
+    /// let config = ExecutionConfig::new().handle(&handle);
+    /// let running = std::thread::spawn(move || job.execute(&config));
+    /// let outcome = handle.cancel().wait(Duration::from_secs(60)).expect("it ends within a minute")?;
+    /// assert_eq!(outcome, JobOutcome::Cancelled);
+    /// # running.join().unwrap()?;
+    /// # Ok::<(), highwater_types::Error>(())
+    /// ```
+    pub fn cancel(&self) -> Pending<JobOutcome> {
+        self.request(|state| &mut state.is_cancelled, Attempt::cancel_job)
     }
 
-    fn request(&self, flag: impl FnOnce(&mut State) -> &mut bool, pass_on: impl FnOnce(&Attempt)) {
+    fn request(
+        &self,
+        flag: impl FnOnce(&mut State) -> &mut bool,
+        pass_on: impl FnOnce(&Attempt),
+    ) -> Pending<JobOutcome> {
+        let (promise, answer) = pending();
         let attempt = {
             let mut state = lock(&self.shared.state);
             if !state.takes_requests() {
-                return;
+                return answer;
             }
             *flag(&mut state) = true;
+            state.asked_to_end.push(promise);
             state.attempt.clone()
         };
         self.shared.stopped.notify_all();
         if let Some(attempt) = attempt {
             pass_on(&attempt);
         }
+        answer
     }
 
     /// How far the job is.
@@ -311,7 +344,8 @@ impl JobHandle {
             return Err(Error::program("the job handle is in use: give each job that runs a handle of its own"));
         }
         let (is_stopped, is_cancelled) = (state.is_stopped, state.is_cancelled);
-        *state = State { is_running: true, is_stopped, is_cancelled, ..State::default() };
+        let asked_to_end = std::mem::take(&mut state.asked_to_end);
+        *state = State { is_running: true, is_stopped, is_cancelled, asked_to_end, ..State::default() };
         Ok(Running(self))
     }
 

@@ -8,14 +8,16 @@ mod support;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highwater_backends::{
     ClaimMode, Configuration, ExternalizedRetention, HashMapStateBackend, KeyedStore, MemoryStateBackend, StateBackend,
 };
 use highwater_checkpoint::{CompletedCheckpoint, JobId, resolve_pointer};
-use highwater_dataflow::{ExecutionConfig, Job, JobHandle, JobOutcome, JobResult, StartFrom};
+use highwater_dataflow::{
+    CollectionSource, ExecutionConfig, Job, JobHandle, JobOutcome, JobResult, Pending, StartFrom,
+};
 use highwater_types::{Error, ErrorKind, Result};
 use support::{CommitSink, config, count, counting, files, numbers, occurrences, wait_until};
 
@@ -38,7 +40,7 @@ fn run_until(
     sink: &CommitSink,
     config: ExecutionConfig,
     checkpoints: u64,
-    end: impl Fn(&JobHandle) + Send + 'static,
+    end: impl Fn(&JobHandle) -> Pending<JobOutcome> + Send + 'static,
 ) -> Result<JobResult> {
     let handle = JobHandle::new();
     let observer = handle.clone();
@@ -304,11 +306,13 @@ fn a_job_that_cannot_begin_loses_nothing() {
 fn a_handle_begins_anew_with_each_execution() {
     let handle = JobHandle::new();
     let config = || config().handle(&handle);
-    handle.stop();
+    let mut answer = handle.stop();
     let stopped = job(&CommitSink::new(), Some(100.0)).execute(&config()).unwrap();
     assert_eq!(stopped.outcome, JobOutcome::Stopped, "a stop waits for the first execution");
-    handle.stop();
-    handle.cancel();
+    assert_eq!(answer.wait(Duration::ZERO).unwrap().unwrap(), JobOutcome::Stopped);
+    for mut nobodys in [handle.stop(), handle.cancel()] {
+        assert_eq!(nobodys.wait(Duration::ZERO).unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+    }
     for _ in 0..2 {
         let result = job(&CommitSink::new(), None).execute(&config()).unwrap();
         assert_eq!(result.outcome, JobOutcome::Finished);
@@ -316,6 +320,23 @@ fn a_handle_begins_anew_with_each_execution() {
         assert_eq!(result.progress.completed_checkpoints, handle.checkpoints().duration.count());
         assert_eq!(handle.progress(), result.progress, "it shows the last execution");
     }
+}
+
+/// Who asks a job to end hears how it ended, also if it was otherwise.
+#[test]
+fn whoever_asks_for_the_end_hears_of_it() {
+    let handle = JobHandle::new();
+    let asked = Arc::new(Mutex::new(None));
+    let (of_job, answer) = (handle.clone(), Arc::clone(&asked));
+    let failing = Job::new("failing", move |env| {
+        *answer.lock().unwrap() = Some(of_job.stop());
+        env.source("nothing", CollectionSource::new(Vec::<i64>::new()));
+        Err(Error::program("injected: the program fails"))
+    });
+    failing.execute(&config().handle(&handle)).unwrap_err();
+    let mut answer = asked.lock().unwrap().take().unwrap();
+    let error = answer.wait(Duration::ZERO).unwrap().unwrap_err();
+    assert!(error.to_string().contains("the job failed before it ended"), "{error}");
 }
 
 #[test]

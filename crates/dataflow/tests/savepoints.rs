@@ -69,8 +69,8 @@ impl Running {
     }
 
     fn cancel(self) {
-        self.handle.cancel();
-        assert_eq!(self.end().outcome, JobOutcome::Cancelled);
+        let answer = self.handle.cancel().wait(LONG).unwrap();
+        assert_eq!((answer.unwrap(), self.end().outcome), (JobOutcome::Cancelled, JobOutcome::Cancelled));
     }
 }
 
