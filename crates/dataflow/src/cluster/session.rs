@@ -130,7 +130,9 @@ fn receive<In: for<'a> Deserialize<'a>>(
             Err(error) => break error,
         }
     };
-    let _ = socket.shutdown(Shutdown::Both);
+    // A side that has said its last word still hears the answer: the other direction ends with what is sent.
+    let direction = if end.kind() == ErrorKind::UnexpectedEof { Shutdown::Read } else { Shutdown::Both };
+    let _ = socket.shutdown(direction);
     explain(&end, timeout)
 }
 

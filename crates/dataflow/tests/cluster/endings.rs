@@ -12,6 +12,8 @@ fn three_processes_count_exactly() {
     assert_eq!(processes.wait_all(), [FINISHED; 3]);
     processes.assert_exactly_once();
     processes.assert_calm();
+    // Process 0 used to wait `heartbeat.timeout` for the answer of one that could not give it any more.
+    assert!(!processes.log(0).contains("could be told the end"), "{}", processes.logs());
 }
 
 /// A failure in one process ended all of them, and whoever had started them had to start them again.
