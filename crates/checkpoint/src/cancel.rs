@@ -46,4 +46,15 @@ impl CancelToken {
             false => Ok(()),
         }
     }
+
+    /// As [`check`](Self::check), for who restores.
+    ///
+    /// # Errors
+    /// [`Cancelled`](highwater_types::ErrorKind::Cancelled) once the work was cancelled.
+    pub fn check_restore(&self) -> Result<()> {
+        match self.is_cancelled() {
+            true => Err(Error::cancelled("the attempt was cancelled while its state was being restored")),
+            false => Ok(()),
+        }
+    }
 }

@@ -21,7 +21,7 @@ pub use coordinator::{
     AbortReason, AttemptStart, CheckpointKind, Command, Coordinator, CoordinatorSettings, DiscardExtent, Event,
 };
 #[cfg(feature = "testing")]
-pub use fs::{CrashFileSystem, Survival};
+pub use fs::{CrashFileSystem, FaultyFileSystem, FileStep, Survival};
 pub use fs::{
     DirEntry, FileLock, FileStat, FileSystem, FileWriter, LocalFileSystem, Syncer, create_dir_durable, error_from_io,
     file_system_for, io_error_kind,

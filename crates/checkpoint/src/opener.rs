@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use highwater_types::{Error, Result};
 
-use crate::fs::FileSystem;
-use crate::{StateOpener, StateReader, StoragePath, StreamHandle};
+use crate::fs::{FileSystem, into_io};
+use crate::{CancelToken, StateOpener, StateReader, StoragePath, StreamHandle};
 
 /// Opens the handles of a snapshot: inline bytes, files beside `_metadata`, files by absolute path, and pieces of
 /// merged files. The length of a file is checked against its handle before the first byte is read.
@@ -25,19 +25,27 @@ use crate::{StateOpener, StateReader, StoragePath, StreamHandle};
 #[derive(Clone, Debug)]
 pub struct SnapshotOpener {
     place: Option<(Arc<dyn FileSystem>, StoragePath)>,
+    cancel: CancelToken,
 }
 
 impl SnapshotOpener {
     /// For a snapshot whose `_metadata` was found in this directory.
     #[must_use]
     pub fn new(fs: Arc<dyn FileSystem>, directory: StoragePath) -> Self {
-        Self { place: Some((fs, directory)) }
+        Self { place: Some((fs, directory)), cancel: CancelToken::new() }
     }
 
     /// For a snapshot that lives in memory alone: inline handles only.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { place: None }
+        Self { place: None, cancel: CancelToken::new() }
+    }
+
+    /// Lets a token end the reading, also of streams that are open: a restore of large state takes long.
+    #[must_use]
+    pub fn with_cancel_token(mut self, cancel: CancelToken) -> Self {
+        self.cancel = cancel;
+        self
     }
 
     /// Looks whether a stream is there in its full length, without reading it.
@@ -73,7 +81,7 @@ impl SnapshotOpener {
         exactly: bool,
     ) -> Result<Box<dyn StateReader>> {
         let (fs, path) = self.check_file(handle, text, expected, exactly)?;
-        fs.open(&path)
+        Ok(Box::new(Cancellable { file: fs.open(&path)?, cancel: self.cancel.clone() }))
     }
 
     /// File system and path of a file, which must hold at least (`exactly`: just) `expected` bytes.
@@ -125,6 +133,7 @@ fn resolve_file(directory: &StoragePath, handle: &StreamHandle, text: &str) -> R
 
 impl StateOpener for SnapshotOpener {
     fn open(&self, handle: &StreamHandle) -> Result<Box<dyn StateReader>> {
+        self.cancel.check_restore()?;
         match handle.innermost() {
             StreamHandle::Inline { bytes, .. } => Ok(Box::new(Cursor::new(Arc::clone(bytes)))),
             handle @ (StreamHandle::File { path, size } | StreamHandle::RelativeFile { path, size }) => {
@@ -146,12 +155,36 @@ impl StateOpener for SnapshotOpener {
         if let StreamHandle::File { path: text, size } | StreamHandle::RelativeFile { path: text, size } =
             handle.innermost()
         {
+            self.cancel.check_restore()?;
             let (fs, path) = self.check_file(handle.innermost(), text, *size, true)?;
             if fs.link_to(&path, to)? {
                 return Ok(());
             }
         }
         self.copy_file(handle, to)
+    }
+
+    fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
+    }
+}
+
+/// A file whose reading can be ended.
+struct Cancellable {
+    file: Box<dyn StateReader>,
+    cancel: CancelToken,
+}
+
+impl Read for Cancellable {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check_restore().map_err(into_io)?;
+        self.file.read(buffer)
+    }
+}
+
+impl Seek for Cancellable {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use highwater_types::{Error, Result};
 
-use crate::StreamHandle;
 use crate::fs::error_from_io;
+use crate::{CancelToken, StreamHandle};
 
 /// Whom the bytes of a stream belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +74,12 @@ pub trait StateOpener: Send + Sync {
     fn fetch_file(&self, handle: &StreamHandle, to: &Path) -> Result<()> {
         self.copy_file(handle, to)
     }
+
+    /// What ends the reading: who works on what was read looks at it too, from time to time. The default is never
+    /// cancelled.
+    fn cancel_token(&self) -> CancelToken {
+        CancelToken::new()
+    }
 }
 
 /// Copies a local file into a new stream.
@@ -92,7 +98,10 @@ pub(crate) fn copy_into_stream<F: CheckpointStreamFactory + ?Sized>(
 /// Copies a stream into a new local file.
 fn copy_into_file(mut stream: Box<dyn StateReader>, handle: &StreamHandle, to: &Path) -> Result<()> {
     let mut file = File::create_new(to).map_err(|error| local_error(to, error))?;
-    let copied = io::copy(&mut stream, &mut file).map_err(|error| local_error(to, error))?;
+    let copied = io::copy(&mut stream, &mut file).map_err(|error| match error.downcast::<Error>() {
+        Ok(of_stream) => of_stream,
+        Err(error) => local_error(to, error),
+    })?;
     match copied == handle.size() {
         true => Ok(()),
         false => Err(Error::corrupt("a state file has not the size its handle names: use another snapshot")

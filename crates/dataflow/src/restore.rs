@@ -1,10 +1,10 @@
 //! From a snapshot to the operators of a job: whose state is whose, and which subtask gets which part.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use highwater_checkpoint::{
-    CheckpointMetadata, KeyedStateHandle, OperatorState, OperatorStateHandle, StateOpener, StreamHandle, SubtaskState,
+    CheckpointMetadata, KeyedStateHandle, OperatorState, OperatorStateHandle, SnapshotOpener, StateOpener,
+    StreamHandle, SubtaskState,
 };
 use highwater_state::{redistribute_keyed_state, redistribute_operator_state};
 use highwater_types::{Error, KeyGroupRange, MaxParallelism, OperatorId, Result};
@@ -19,16 +19,16 @@ pub(crate) struct Restored {
     /// Whether it is the job's own: later checkpoints may share its files.
     pub(crate) is_own: bool,
     metadata: CheckpointMetadata,
-    opener: Arc<dyn StateOpener>,
+    opener: SnapshotOpener,
 }
 
 impl Restored {
-    pub(crate) fn new(metadata: CheckpointMetadata, opener: Arc<dyn StateOpener>, is_own: bool) -> Self {
+    pub(crate) fn new(metadata: CheckpointMetadata, opener: SnapshotOpener, is_own: bool) -> Self {
         Self { checkpoint: metadata.checkpoint_id, is_own, metadata, opener }
     }
 
     pub(crate) fn opener(&self) -> &dyn StateOpener {
-        &*self.opener
+        &self.opener
     }
 
     /// The number of key groups an operator had; none if the snapshot does not know it.

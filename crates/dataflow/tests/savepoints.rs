@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use highwater_backends::{Configuration, ExternalizedRetention, HashMapStateBackend, MemoryStateBackend};
-use highwater_checkpoint::{JobId, StreamHandle, resolve_pointer};
+use highwater_checkpoint::{JobId, StateOpener, StreamHandle, resolve_pointer};
 use highwater_dataflow::{
     CheckpointStatistics, ExecutionConfig, Job, JobHandle, JobOutcome, JobResult, Pending, Sink, SinkContext,
     SinkWriter, StartFrom,

@@ -149,7 +149,9 @@ pub mod checkpoint {
         error_from_io, file_system_for, io_error_kind, resolve_pointer, validate_checkpoint_dir,
     };
     #[cfg(feature = "testing")]
-    pub use highwater_checkpoint::{CrashFileSystem, FaultyStorage, StorageStep, StorageWrite, Survival};
+    pub use highwater_checkpoint::{
+        CrashFileSystem, FaultyFileSystem, FaultyStorage, FileStep, StorageStep, StorageWrite, Survival,
+    };
 }
 
 /// What state stands on: byte stores, snapshots and the canonical stream they are written in, redistribution.

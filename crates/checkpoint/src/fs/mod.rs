@@ -2,6 +2,8 @@
 
 #[cfg(feature = "testing")]
 mod crash;
+#[cfg(feature = "testing")]
+mod faulty;
 mod local;
 
 use std::error::Error as StdError;
@@ -18,6 +20,8 @@ use crate::{StateReader, StoragePath};
 
 #[cfg(feature = "testing")]
 pub use crash::{CrashFileSystem, Survival};
+#[cfg(feature = "testing")]
+pub use faulty::{FaultyFileSystem, FileStep};
 pub use local::LocalFileSystem;
 
 /// What checkpoints and exactly-once sinks need of a file system or object store.

@@ -7,7 +7,7 @@ use highwater_types::{Error, Result, ResultExt};
 
 use super::{NOT_EXTERNALLY_ADDRESSABLE, layout};
 use crate::fs::{FileSystem, error_from_io, file_system_for};
-use crate::{CheckpointMetadata, SnapshotOpener, StateOpener, StoragePath};
+use crate::{CheckpointMetadata, SnapshotOpener, StoragePath};
 
 /// A snapshot that was found: the bytes of its metadata and the place against which its handles are resolved.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ impl ResolvedSnapshot {
 
     /// Opens the snapshot's handles.
     #[must_use]
-    pub fn opener(&self) -> Arc<dyn StateOpener> {
-        Arc::new(SnapshotOpener::new(Arc::clone(&self.fs), self.directory.clone()))
+    pub fn opener(&self) -> SnapshotOpener {
+        SnapshotOpener::new(Arc::clone(&self.fs), self.directory.clone())
     }
 }
 

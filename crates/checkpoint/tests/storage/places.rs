@@ -211,7 +211,7 @@ fn a_savepoint_has_one_directory_for_everything() {
     let snapshot = storage.resolve(&completed.pointer).unwrap();
     assert_eq!(snapshot.metadata_bytes, b"metadata");
     for handle in &handles {
-        assert_eq!(read_stream(snapshot.opener().as_ref(), handle).unwrap(), content("saved"));
+        assert_eq!(read_stream(&snapshot.opener(), handle).unwrap(), content("saved"));
     }
 
     // The next one has a directory of its own; a discarded one leaves none.

@@ -28,7 +28,7 @@ fn a_pointer_names_the_directory_or_the_metadata_file() {
             assert_eq!(snapshot.pointer(), pointer, "{text}");
             let metadata = snapshot.metadata().unwrap();
             for (name, stream) in &incremental(&metadata).private {
-                assert_eq!(read_stream(snapshot.opener().as_ref(), stream).unwrap(), content(name));
+                assert_eq!(read_stream(&snapshot.opener(), stream).unwrap(), content(name));
             }
         }
     }
@@ -39,7 +39,7 @@ fn a_pointer_names_the_directory_or_the_metadata_file() {
     assert_eq!(snapshot.pointer(), format!("{pointer}/backup"));
     let metadata = snapshot.metadata().unwrap();
     let (name, stream) = &incremental(&metadata).private[0];
-    assert_eq!(read_stream(snapshot.opener().as_ref(), stream).unwrap(), content(name));
+    assert_eq!(read_stream(&snapshot.opener(), stream).unwrap(), content(name));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Sender;
 use highwater_backends::KeyedStore;
-use highwater_checkpoint::{CheckpointMetadata, CheckpointStorage, SnapshotOpener, StateOpener, StoragePath};
+use highwater_checkpoint::{CheckpointMetadata, CheckpointStorage, SnapshotOpener, StoragePath};
 use highwater_types::{Error, MaxParallelism, Result};
 use timely::dataflow::operators::probe::Handle as Probe;
 use timely::worker::Worker;
@@ -154,7 +154,7 @@ impl<'a> WorkerLoop<'a> {
             setup.jobs.clone(),
             setup.limit,
         );
-        let restored = opening.restore.map(|restore| restored(&*setup.storage, restore)).transpose()?;
+        let restored = opening.restore.map(|restore| restored(setup, restore)).transpose()?;
         let operators = Setup {
             job_id: setup.job_id.clone(),
             attempt_id: opening.attempt_id,
@@ -199,10 +199,11 @@ impl DataDataflow {
     }
 }
 
-fn restored(storage: &dyn CheckpointStorage, restore: Restore) -> Result<Restored> {
-    let opener: Arc<dyn StateOpener> = match &restore.pointer {
-        Some(pointer) => storage.resolve(pointer)?.opener(),
-        None => Arc::new(SnapshotOpener::in_memory()),
+fn restored(setup: &WorkerSetup, restore: Restore) -> Result<Restored> {
+    let opener = match &restore.pointer {
+        Some(pointer) => setup.storage.resolve(pointer)?.opener(),
+        None => SnapshotOpener::in_memory(),
     };
+    let opener = opener.with_cancel_token(setup.attempt.cancel_token().clone());
     Ok(Restored::new(CheckpointMetadata::read(&restore.metadata)?, opener, restore.is_own))
 }

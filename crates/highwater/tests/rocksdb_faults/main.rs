@@ -18,6 +18,8 @@ mod ownership;
 #[cfg(feature = "rocksdb")]
 mod place;
 #[cfg(feature = "rocksdb")]
+mod restores;
+#[cfg(feature = "rocksdb")]
 #[path = "../../../dataflow/tests/support/mod.rs"]
 mod support;
 #[cfg(feature = "rocksdb")]

@@ -8,8 +8,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
-use highwater_checkpoint::{IncrementalHandle, StateOpener, StreamHandle};
+use highwater_checkpoint::{CancelToken, IncrementalHandle, StateOpener, StreamHandle};
 use highwater_state::{ByteStoreContext, FileRestore};
 use highwater_types::{Error, KeyGroupRange, Result};
 use rust_rocksdb::{IngestExternalFileOptions, Options, ReadOptions};
@@ -25,6 +28,9 @@ use crate::database::{Database, Db, open_read_only, open_still};
 use crate::directories::InstanceDirectory;
 use crate::error::{failed, is_of_the_machine};
 
+/// How often somebody who waits for RocksDB looks whether the restore was cancelled.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Rebuilds the database of a store in its instance directory.
 pub(crate) fn restore(
     directory: InstanceDirectory,
@@ -35,6 +41,7 @@ pub(crate) fn restore(
     let keys = KeySpace::new(context.max_parallelism);
     let (range, settings) = (context.range, layers.settings());
     let base = choose_base(from.handles, range, settings.restore_overlap_fraction);
+    let cancel = from.opener.cancel_token();
     let sources: Vec<Source<'_>> = from
         .handles
         .iter()
@@ -56,7 +63,7 @@ pub(crate) fn restore(
     };
     let database = match base {
         Some(base) => {
-            base.check(layers, &families)?;
+            base.check(layers, &families, &cancel)?;
             let opened = Database::try_open(directory, layers.clone(), &families)?;
             opened.map_err(|cause| base.damaged(cause))?
         }
@@ -75,7 +82,8 @@ pub(crate) fn restore(
         keys.purge(database.db(), &families, base.handle.range)?;
     }
     for source in sources.iter().filter(|source| base.is_none_or(|base| base.path != source.path)) {
-        source.take_over(&database, layers, keys)?;
+        cancel.check_restore()?;
+        source.take_over(&database, layers, keys, &cancel)?;
     }
     keys.clip(database.db(), range)?;
     Ok((database, Uploads::new()))
@@ -161,9 +169,9 @@ impl Source<'_> {
     }
 
     /// Looks whether the database is whole, before it begins to change.
-    fn check(&self, layers: &Layers, families: &[String]) -> Result<()> {
+    fn check(&self, layers: &Layers, families: &[String], cancel: &CancelToken) -> Result<()> {
         let db = open_read_only(layers, &self.path, families)?.map_err(|cause| self.damaged(cause))?;
-        self.verify(&db)
+        self.verify(&Arc::new(db), cancel)
     }
 
     /// Reads all files once: what is damaged must show now, and not when a record meets it.
@@ -171,11 +179,34 @@ impl Source<'_> {
     /// Past the block cache, in which a file is known by the number it was made under. Files of Flink 1.x do not carry
     /// that number, and here, unlike in an open database, RocksDB knows no other: their indexes would be taken for one
     /// another, and sound files for damaged ones.
-    fn verify(&self, db: &Db) -> Result<()> {
+    ///
+    /// On a thread of its own, because this takes as long as it takes to read all state, and RocksDB cannot be
+    /// interrupted in it: a restore that is cancelled leaves the thread to itself, which changes nothing.
+    fn verify(&self, db: &Arc<Db>, cancel: &CancelToken) -> Result<()> {
         self.verify_tables(db)?;
-        let mut reads = ReadOptions::default();
-        reads.fill_cache(false);
-        db.verify_checksum_opt(&reads).map_err(|cause| self.damaged(cause))
+        let (result, verified) = mpsc::channel();
+        let of_thread = Arc::clone(db);
+        let verify = move || {
+            let mut reads = ReadOptions::default();
+            reads.fill_cache(false);
+            // Who was cancelled does not wait for it.
+            let _ = result.send(of_thread.verify_checksum_opt(&reads));
+        };
+        let thread = thread::Builder::new().name("verify".to_owned()).spawn(verify);
+        let thread =
+            thread.map_err(|error| Error::storage("a background thread could not be started").because(error))?;
+        let verified = loop {
+            match verified.recv_timeout(LOOK) {
+                Ok(verified) => break Some(verified),
+                Err(RecvTimeoutError::Timeout) => cancel.check_restore()?,
+                Err(RecvTimeoutError::Disconnected) => break None,
+            }
+        };
+        // The database is closed when the caller drops it.
+        match (thread.join(), verified) {
+            (Ok(()), Some(verified)) => verified.map_err(|cause| self.damaged(cause)),
+            _ => Err(Error::internal("the thread that verifies a snapshot panicked")),
+        }
     }
 
     /// Whether the database knows all tables of the snapshot: those that it has not heard of it would delete.
@@ -189,10 +220,11 @@ impl Source<'_> {
     }
 
     /// Adds the files of this snapshot to a database that has nothing of its key groups.
-    fn take_over(&self, database: &Arc<Database>, layers: &Layers, keys: KeySpace) -> Result<()> {
+    fn take_over(&self, database: &Arc<Database>, layers: &Layers, keys: KeySpace, cancel: &CancelToken) -> Result<()> {
         let families = self.families()?;
         let db = open_still(layers, &self.path, &families)?.map_err(|cause| self.damaged(cause))?;
-        self.verify(&db)?;
+        let db = Arc::new(db);
+        self.verify(&db, cancel)?;
         keys.purge(&db, &families, self.handle.range)?;
         // Bottommost level first, and oldest first within level 0.
         let mut files = db.live_files().map_err(|cause| self.damaged(cause))?;

@@ -359,7 +359,10 @@ impl<K: Key> KeyedBackend<K> {
         // From here on the snapshot no longer has the entries; a state that could not take them all must never be
         // mistaken for the whole.
         let was_complete = self.is_complete.replace(false);
-        for (group, entries) in self.restored.borrow_mut().take_entries(name) {
+        let mut restored = self.restored.borrow_mut();
+        let cancel = restored.cancel_token();
+        for (group, entries) in restored.take_entries(name) {
+            cancel.check_restore().with("operator", &self.operator)?;
             state
                 .load(group, &entries)
                 .with("key group", group)

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use highwater_checkpoint::{IncrementalHandle, KeyGroupsHandle, KeyedStateHandle, StateOpener, StreamHandle};
+use highwater_checkpoint::{
+    CancelToken, IncrementalHandle, KeyGroupsHandle, KeyedStateHandle, StateOpener, StreamHandle,
+};
 use highwater_types::{
     ByteReader, Compatibility, Error, Key, KeyGroup, KeyGroupRange, MaxParallelism, Result, ResultExt,
     SerializerSnapshot,
@@ -19,6 +21,8 @@ use crate::canonical::{
 #[derive(Default)]
 pub(crate) struct RestoredStates {
     states: BTreeMap<String, RestoredState>,
+    /// What ends the restore.
+    cancel: CancelToken,
 }
 
 struct RestoredState {
@@ -118,12 +122,16 @@ impl<'a> Sources<'a> {
 }
 
 impl RestoredStates {
+    fn cancelled_by(sources: &Sources<'_>) -> Self {
+        Self { states: BTreeMap::new(), cancel: sources.opener.cancel_token() }
+    }
+
     /// Reads everything into memory, for the heap: typed tables take it when their state is registered.
     pub(crate) fn for_heap(sources: &Sources<'_>) -> Result<Self> {
         if !sources.files.is_empty() {
             return Err(not_native(sources.files.len()));
         }
-        let mut restored = Self::default();
+        let mut restored = Self::cancelled_by(sources);
         sources.read_streams(&mut restored, |restored, state, group, entries| {
             let state = restored.states.get_mut(state.name()).ok_or_else(no_such_state)?;
             state.entries.push((group, entries.detached()));
@@ -139,7 +147,7 @@ impl RestoredStates {
         (factory, context): (&dyn ByteStoreFactory, &ByteStoreContext),
         backend: impl FnOnce(Box<dyn ByteStore>) -> ByteBackend<K>,
     ) -> Result<(Self, ByteBackend<K>)> {
-        let mut restored = Self::default();
+        let mut restored = Self::cancelled_by(sources);
         for handle in &sources.files {
             let name = stream_name(&handle.meta);
             let header = read_meta(sources.opener, &handle.meta).with("file", &name)?;
@@ -148,7 +156,10 @@ impl RestoredStates {
         let columns: Vec<String> = restored.states.keys().cloned().collect();
         let backend = backend(sources.store(factory, context, &columns)?);
         restored.states.values().try_for_each(|state| backend.check_sample(&state.meta, sources.range))?;
-        sources.read_streams(&mut restored, |_, state, group, entries| backend.load(state, group, &entries))?;
+        sources.read_streams(&mut restored, |restored, state, group, entries| {
+            restored.cancel.check_restore()?;
+            backend.load(state, group, &entries)
+        })?;
         if !sources.streams.is_empty() {
             restored.states.keys().try_for_each(|state| backend.adopt(state))?;
             backend.finish_load()?;
@@ -171,6 +182,11 @@ impl RestoredStates {
     /// How a state was described.
     pub(crate) fn meta(&self, name: &str) -> Option<&StateMeta> {
         self.states.get(name).map(|state| &state.meta)
+    }
+
+    /// What ends the restore, which goes on until all states are registered.
+    pub(crate) fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
     }
 
     /// The entries of a state that is being registered: the snapshot has it no more.

@@ -1,0 +1,71 @@
+//! The end of an attempt, and of a job, when a storage takes its time.
+#![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use highwater_backends::HashMapStateBackend;
+use highwater_checkpoint::{FaultyFileSystem, FileStep, FileSystemCheckpointStorage, LocalFileSystem, StoragePath};
+use highwater_dataflow::{ExecutionConfig, JobHandle, JobOutcome};
+use highwater_types::Result;
+use support::{CommitSink, config, counting, has_checkpoint, wait_until};
+
+const SIZE: (u64, u64) = (30_000, 5_003);
+
+/// Checkpoints below a directory, all state in files, and something befalls each step.
+fn on(
+    directory: &Path,
+    fault: impl Fn(FileStep, &StoragePath) -> Result<()> + Send + Sync + 'static,
+) -> ExecutionConfig {
+    let fs = FaultyFileSystem::new(LocalFileSystem, fault);
+    let storage = FileSystemCheckpointStorage::new(StoragePath::from_local(directory).unwrap()).unwrap();
+    let storage = storage.with_inline_threshold(0).with_file_system(Arc::new(fs));
+    config().workers(2).state_backend(HashMapStateBackend::new()).checkpoint_storage(storage)
+}
+
+/// Runs `act` beside a job that goes on until somebody ends it.
+fn beside(name: &str, config: ExecutionConfig, act: impl FnOnce(&JobHandle) + Send) -> JobOutcome {
+    let handle = JobHandle::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| act(&handle));
+        let job = counting(name, SIZE, CommitSink::new(), Some(20_000.0));
+        job.execute(&config.handle(&handle)).unwrap().outcome
+    })
+}
+
+/// A restore read to its end, however long that took; then `task.cancellation.timeout` took it for a function that does
+/// not return, and ended the process.
+#[test]
+fn a_cancelled_restore_reads_no_further() {
+    let directory = tempfile::tempdir().unwrap();
+    let stopped = beside("restored", on(directory.path(), |_, _| Ok(())), |handle| {
+        wait_until(|| has_checkpoint(handle));
+        handle.stop();
+    });
+    assert_eq!(stopped, JobOutcome::Stopped);
+
+    let (reads, cancelled, later) =
+        (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (of_fault, is_cancelled, of_later) = (Arc::clone(&reads), Arc::clone(&cancelled), Arc::clone(&later));
+    let config = on(directory.path(), move |step, path| {
+        let is_state = path.file_name().is_some_and(|name| !name.starts_with('_') && !name.starts_with("chk-"));
+        if step == FileStep::Read && is_state {
+            of_later.fetch_add(u64::from(is_cancelled.load(Ordering::SeqCst)), Ordering::SeqCst);
+            of_fault.fetch_add(1, Ordering::SeqCst);
+            wait_until(|| is_cancelled.load(Ordering::SeqCst));
+        }
+        Ok(())
+    });
+    let outcome = beside("restored", config, |handle| {
+        wait_until(|| reads.load(Ordering::SeqCst) > 0);
+        drop(handle.cancel());
+        cancelled.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(outcome, JobOutcome::Cancelled);
+    // One read of each worker may have been on its way.
+    let later = later.load(Ordering::SeqCst);
+    assert!(later <= 2, "{later} reads after the cancellation");
+}
