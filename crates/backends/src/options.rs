@@ -145,6 +145,14 @@ options! {
     /// How long the coordinating process waits for all others before an attempt fails, at least 1 ms.
     SLOT_REQUEST_TIMEOUT: Duration = new("slot.request.timeout", "5 min");
 
+    /// Port of the HTTP endpoint of a program that has one, 0 to 65535; 0: any free one.
+    REST_PORT: i32 = new("rest.port", "8081");
+    /// Address on which the HTTP endpoint listens: an IP address or `localhost`.
+    REST_BIND_ADDRESS: String = new("rest.bind-address", "127.0.0.1");
+    /// Highwater's own: whether that may be another address than one of the loopback interface. The endpoint knows no
+    /// users.
+    REST_ALLOW_REMOTE: bool = new("highwater.rest.allow-remote", "false");
+
     /// Largest state, in bytes, of one stream of a memory backend that is created by name; 1 byte to 2147483647 bytes.
     MEMORY_MAX_STATE_SIZE: MemorySize = new("highwater.memory.max-state-size", "5 mb");
 }

@@ -64,6 +64,9 @@ fn the_options_are_flinks() {
         ("heartbeat.timeout", &[], Some("50 s")),
         ("taskmanager.registration.timeout", &[], Some("5 min")),
         ("slot.request.timeout", &[], Some("5 min")),
+        ("rest.port", &[], Some("8081")),
+        ("rest.bind-address", &[], Some("127.0.0.1")),
+        ("highwater.rest.allow-remote", &[], Some("false")),
         ("highwater.memory.max-state-size", &[], Some("5 mb")),
     ];
     let found: Vec<_> = options::ALL.iter().map(|o| (o.key(), o.older_keys(), o.default_text())).collect();

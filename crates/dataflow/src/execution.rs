@@ -117,6 +117,7 @@ impl Execution {
             operators: plan.iter().map(|operator| (operator.uid.to_string(), operator.id)).collect(),
             checkpointing: resolved.settings.checkpointing.clone(),
             state_backend: resolved.backend.name().to_owned(),
+            is_coordinated_here: resolved.process == 0,
         });
         let has_control_directory = config.has_control_directory;
         Ok(Self {
@@ -184,6 +185,7 @@ impl Execution {
     /// Runs the attempts that process 0 begins, until it says how the job ended.
     fn follow(self, member: &Member) -> Result<JobOutcome> {
         self.warn();
+        let _reporter = Reporter::start(&self.handle);
         let mut restarts = Restarts::new(self.resolved.settings.restart.clone());
         let (mut newest, mut last_failure) = (0, None);
         loop {

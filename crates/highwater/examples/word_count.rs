@@ -134,8 +134,8 @@ struct Options {
     rest_port: Option<u16>,
 
     /// Address on which to serve them
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", requires = "rest_port")]
-    rest_address: String,
+    #[arg(long, value_name = "ADDRESS", requires = "rest_port")]
+    rest_address: Option<String>,
 
     /// Allow an address that other machines reach. Nobody has to say who they are
     #[arg(long, requires = "rest_port")]
@@ -193,8 +193,9 @@ fn run(options: Options) -> Result<JobOutcome> {
         clear(&checkpoints.join(&job.id().to_string()), || sink.remove_output(job.id(), SINK), &output)?;
     }
     let handle = JobHandle::new();
-    let config = execution(&options, &checkpoints)?.handle(&handle);
-    let _endpoint = serve(&options, &handle)?;
+    let configuration = configuration(&options, &checkpoints)?;
+    let config = execution(&options, &configuration)?.handle(&handle);
+    let _endpoint = serve(&configuration, &handle)?;
     let result = watched(&handle, || job.execute(&config))?;
 
     match result.outcome {
@@ -223,24 +224,21 @@ fn counts_to(output: &Path, rollover_interval: Duration) -> FileSink<(String, i6
 
 /// Serves what there is to know of the job for as long as the value lives, if that is wanted.
 #[cfg(feature = "http")]
-fn serve(options: &Options, handle: &JobHandle) -> Result<Option<highwater::RestEndpoint>> {
-    let Some(port) = options.rest_port else { return Ok(None) };
-    let mut configuration = Configuration::new();
-    configuration
-        .set_raw("rest.port", port.to_string())
-        .set_raw("rest.bind-address", &options.rest_address)
-        .set_raw("highwater.rest.allow-remote", options.rest_allow_remote.to_string());
-    let endpoint =
-        highwater::RestEndpoint::start(handle, &highwater::RestSettings::from_configuration(&configuration)?)?;
+fn serve(configuration: &Configuration, handle: &JobHandle) -> Result<Option<highwater::RestEndpoint>> {
+    if !configuration.contains(&options::REST_PORT) {
+        return Ok(None);
+    }
+    let settings = highwater::RestSettings::from_configuration(configuration)?;
+    let endpoint = highwater::RestEndpoint::start(handle, &settings)?;
     eprintln!("metrics and checkpoints: http://{}/jobs", endpoint.address());
     Ok(Some(endpoint))
 }
 
 #[cfg(not(feature = "http"))]
-fn serve(options: &Options, _: &JobHandle) -> Result<Option<std::convert::Infallible>> {
-    match options.rest_port {
-        Some(_) => Err(Error::configuration("this program was built without HTTP: build it with --features http")),
-        None => Ok(None),
+fn serve(configuration: &Configuration, _: &JobHandle) -> Result<Option<std::convert::Infallible>> {
+    match configuration.contains(&options::REST_PORT) {
+        true => Err(Error::configuration("this program was built without HTTP: build it with --features http")),
+        false => Ok(None),
     }
 }
 
@@ -284,13 +282,21 @@ fn word_count(options: &Options, sink: &FileSink<(String, i64)>) -> Job {
     })
 }
 
-fn execution(options: &Options, checkpoints: &StoragePath) -> Result<ExecutionConfig> {
+/// What the command line says, by the keys of the configuration.
+fn configuration(options: &Options, checkpoints: &StoragePath) -> Result<Configuration> {
     let mut configuration = Configuration::new();
     configuration
         .set(&options::STATE_BACKEND, Some(options.state_backend.clone()))
         .set(&options::CHECKPOINTS_DIRECTORY, Some(checkpoints.to_string()));
     if let Some(mode) = &options.claim_mode {
         configuration.set_raw(options::CLAIM_MODE.key(), mode);
+    }
+    if let Some(port) = options.rest_port {
+        configuration.set_raw(options::REST_PORT.key(), port.to_string());
+        configuration.set(&options::REST_ALLOW_REMOTE, options.rest_allow_remote);
+    }
+    if let Some(address) = &options.rest_address {
+        configuration.set_raw(options::REST_BIND_ADDRESS.key(), address);
     }
     set_rocksdb(options, &mut configuration)?;
     for entry in &options.set {
@@ -301,11 +307,15 @@ fn execution(options: &Options, checkpoints: &StoragePath) -> Result<ExecutionCo
         };
         configuration.set_raw(key, value);
     }
+    Ok(configuration)
+}
+
+fn execution(options: &Options, configuration: &Configuration) -> Result<ExecutionConfig> {
     let mut backends = BackendRegistry::new();
     backends.register("ordered-map", |configuration: &Configuration| OrderedMapBackend.configure(configuration))?;
     backends.register("fjall", FjallStateBackend::from_configuration)?;
     let workers = options.workers.or_else(|| thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
-    let mut config = ExecutionConfig::from_configuration(&configuration);
+    let mut config = ExecutionConfig::from_configuration(configuration);
     if let Some(cluster) = cluster(options)? {
         config = config.cluster(cluster);
     }

@@ -9,8 +9,26 @@ use highwater_dataflow::{
 };
 use serde_json::{Map, Value, json};
 
-/// What a path asks for; none if there is no such thing.
-pub(crate) fn answer(handle: &JobHandle, path: &str) -> Option<Value> {
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// There is no such thing.
+    Unknown,
+    /// Another process of the job has it.
+    Elsewhere,
+}
+
+/// What a path asks for.
+pub(crate) fn answer(handle: &JobHandle, path: &str) -> Result<Value, Missing> {
+    let is_elsewhere =
+        handle.description().is_some_and(|job| !job.is_coordinated_here) && path.contains("/checkpoints");
+    match is_elsewhere {
+        true => Err(Missing::Elsewhere),
+        false => known(handle, path).ok_or(Missing::Unknown),
+    }
+}
+
+fn known(handle: &JobHandle, path: &str) -> Option<Value> {
     let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     let ["jobs", rest @ ..] = &*parts else { return None };
     let description = handle.description();

@@ -1,7 +1,7 @@
 //! The server: one thread, a bounded number of connections, one request on each.
 
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -10,7 +10,8 @@ use highwater_dataflow::JobHandle;
 use highwater_types::{Error, Result};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -20,7 +21,7 @@ use serde_json::json;
 use tokio::runtime;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::answers;
+use crate::answers::{self, Missing};
 use crate::settings::RestSettings;
 
 /// Most connections at once. More wait until one is closed.
@@ -31,6 +32,8 @@ const REQUEST_BYTES: usize = 16 * 1024;
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// Time for a connection in all.
 const CONNECTION_TIME: Duration = Duration::from_secs(20);
+/// How often the recorder puts in order what was recorded: without a scrape nothing else does.
+const UPKEEP: Duration = Duration::from_secs(5);
 /// After an error of the listener, of which there may be more.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -94,11 +97,14 @@ impl RestEndpoint {
         let bound = listener.local_addr().map_err(failed)?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = Arc::new(Server { handle: handle.clone(), metrics });
+        let server = Arc::new(Server { handle: handle.clone(), metrics, is_local: bound.ip().is_loopback() });
         let run = move || {
             runtime.block_on(async {
                 match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => drop(tokio::spawn(server.accept(listener))),
+                    Ok(listener) => {
+                        drop(tokio::spawn(Arc::clone(&server).keep_up()));
+                        drop(tokio::spawn(server.accept(listener)));
+                    }
                     Err(error) => tracing::error!(%error, "the HTTP endpoint does not listen"),
                 }
                 // Comes to an end when the sender is dropped.
@@ -130,9 +136,18 @@ impl Drop for RestEndpoint {
 struct Server {
     handle: JobHandle,
     metrics: Option<PrometheusHandle>,
+    /// Whether it listens on the loopback interface.
+    is_local: bool,
 }
 
 impl Server {
+    async fn keep_up(self: Arc<Self>) {
+        while let Some(metrics) = &self.metrics {
+            metrics.run_upkeep();
+            tokio::time::sleep(UPKEEP).await;
+        }
+    }
+
     async fn accept(self: Arc<Self>, listener: tokio::net::TcpListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -155,7 +170,10 @@ impl Server {
 
     async fn connection(self: Arc<Self>, stream: tokio::net::TcpStream) {
         let service = service_fn(|request: Request<Incoming>| {
-            let response = self.respond(request.method(), request.uri().path());
+            let response = match self.is_meant(&request) {
+                true => self.respond(request.method(), request.uri().path()),
+                false => refused(StatusCode::FORBIDDEN, "This endpoint is at localhost."),
+            };
             async { Ok::<_, Infallible>(response) }
         });
         let connection = http1::Builder::new()
@@ -171,24 +189,38 @@ impl Server {
         }
     }
 
+    /// A page can give its own name the address of this machine; a browser then asks here, under that name.
+    fn is_meant<T>(&self, request: &Request<T>) -> bool {
+        let Some(host) = request.headers().get(HOST).filter(|_| self.is_local) else { return true };
+        let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+        authority.is_some_and(|authority| {
+            let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+            name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        })
+    }
+
     fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         let answer = match (path, &self.metrics) {
             ("/metrics", Some(metrics)) => {
                 metrics.run_upkeep();
-                Some(("text/plain; version=0.0.4; charset=utf-8", metrics.render()))
+                Ok(("text/plain; version=0.0.4; charset=utf-8", metrics.render()))
             }
             _ => answers::answer(&self.handle, path).map(|json| ("application/json", json.to_string())),
         };
         match answer {
-            Some((content_type, body)) if matches!(*method, Method::GET | Method::HEAD) => {
+            Ok((content_type, body)) if matches!(*method, Method::GET | Method::HEAD) => {
                 response(StatusCode::OK, content_type, body)
             }
-            Some(_) => {
+            Ok(_) => {
                 let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, "Only GET is supported.");
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 response
             }
-            None => refused(StatusCode::NOT_FOUND, "Not found."),
+            Err(Missing::Unknown) => refused(StatusCode::NOT_FOUND, "Not found."),
+            Err(Missing::Elsewhere) => refused(
+                StatusCode::NOT_FOUND,
+                "Process 0 of the job knows of its checkpoints: ask the endpoint of that process.",
+            ),
         }
     }
 }

@@ -16,7 +16,8 @@
 //! One thread of its own serves one request after the other; the job's threads never wait for it. At most 32 connections
 //! are open, each for one request of at most 16 KiB that has to come within five seconds. There is neither encryption
 //! nor authentication: it listens on the loopback interface, and refuses any other address unless that is
-//! [allowed](RestSettings::allow_remote).
+//! [allowed](RestSettings::allow_remote). On the loopback interface it answers only requests for that very place (the
+//! header `Host`): no page in a browser of this machine can be made to read it under a name of its own.
 
 mod answers;
 mod endpoint;
@@ -24,4 +25,4 @@ mod metrics;
 mod settings;
 
 pub use endpoint::RestEndpoint;
-pub use settings::{ALLOW_REMOTE, BIND_ADDRESS, PORT, RestSettings};
+pub use settings::RestSettings;

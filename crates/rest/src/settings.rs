@@ -2,21 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use highwater_backends::{ConfigOption, Configuration};
+use highwater_backends::Configuration;
+use highwater_backends::options::{REST_ALLOW_REMOTE, REST_BIND_ADDRESS, REST_PORT};
 use highwater_types::{Error, Result};
-
-/// Port of the endpoint; 0 takes any that is free.
-pub static PORT: ConfigOption<i32> =
-    ConfigOption::new("rest.port", "8081", "Port of the HTTP endpoint; 0: any free one.");
-/// Address of the interface on which it listens.
-pub static BIND_ADDRESS: ConfigOption<String> =
-    ConfigOption::new("rest.bind-address", "127.0.0.1", "Address on which the HTTP endpoint listens.");
-/// Highwater's own: whether that may be another address than one of the loopback interface.
-pub static ALLOW_REMOTE: ConfigOption<bool> = ConfigOption::new(
-    "highwater.rest.allow-remote",
-    "false",
-    "Whether the HTTP endpoint, which knows no users, may listen on another interface than loopback.",
-);
 
 /// Where the endpoint listens.
 ///
@@ -46,26 +34,26 @@ impl Default for RestSettings {
 }
 
 impl RestSettings {
-    /// What a configuration says: [`PORT`], [`BIND_ADDRESS`], [`ALLOW_REMOTE`].
+    /// What a configuration says: [`REST_PORT`], [`REST_BIND_ADDRESS`], [`REST_ALLOW_REMOTE`].
     ///
     /// # Errors
     /// `Configuration` where a value is no port or address; `localhost` is one.
     pub fn from_configuration(configuration: &Configuration) -> Result<Self> {
-        let port = configuration.get(&PORT)?;
+        let port = configuration.get(&REST_PORT)?;
         let port = u16::try_from(port).map_err(|_| {
-            Error::configuration("a port is a number from 0 to 65535").with("key", PORT.key()).with("value", port)
+            Error::configuration("a port is a number from 0 to 65535").with("key", REST_PORT.key()).with("value", port)
         })?;
-        let text = configuration.get(&BIND_ADDRESS)?;
+        let text = configuration.get(&REST_BIND_ADDRESS)?;
         let address = match text.as_str() {
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
             text => text.parse().map_err(|cause| {
                 Error::configuration("the address to listen on must be an IP address or localhost")
-                    .with("key", BIND_ADDRESS.key())
+                    .with("key", REST_BIND_ADDRESS.key())
                     .with("value", text)
                     .because(cause)
             })?,
         };
-        Ok(Self { bind_address: address, port, allow_remote: configuration.get(&ALLOW_REMOTE)? })
+        Ok(Self { bind_address: address, port, allow_remote: configuration.get(&REST_ALLOW_REMOTE)? })
     }
 
     /// The port (Flink's `rest.port`); 0 takes any that is free, which [`RestEndpoint::address`](crate::RestEndpoint::address)
@@ -97,9 +85,9 @@ impl RestSettings {
             false => Err(Error::configuration(
                 "the HTTP endpoint knows no users: let it listen on 127.0.0.1, or allow other addresses",
             )
-            .with("key", BIND_ADDRESS.key())
+            .with("key", REST_BIND_ADDRESS.key())
             .with("value", self.bind_address)
-            .with("allowed by", ALLOW_REMOTE.key())),
+            .with("allowed by", REST_ALLOW_REMOTE.key())),
         }
     }
 }

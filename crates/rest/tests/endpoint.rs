@@ -11,8 +11,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use highwater_backends::{Configuration, FsStateBackend, RestartStrategy};
-use highwater_dataflow::{Collector, ExecutionConfig, GeneratorSource, Job, JobHandle, JobOutcome, JobResult};
+use highwater_backends::{Configuration, FsStateBackend, JobSettings, RestartStrategy};
+use highwater_dataflow::{Cluster, Collector, ExecutionConfig, GeneratorSource, Job, JobHandle, JobOutcome, JobResult};
 use highwater_rest::{RestEndpoint, RestSettings};
 use highwater_state::ValueStateDescriptor;
 use highwater_types::{Error, ErrorKind, OperatorId};
@@ -303,6 +303,70 @@ fn garbage_long_requests_and_idle_connections_harm_nobody() {
     drop(idle);
 }
 
+/// A process that does not coordinate showed a job without checkpoints, and nobody had the metrics of its operators.
+#[test]
+fn each_process_of_a_job_has_what_it_knows() {
+    let [first, second] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let hosts = [&first, &second].map(|listener| listener.local_addr().unwrap().to_string());
+    drop((first, second));
+    let directory = tempfile::tempdir().unwrap();
+    let handles = [JobHandle::new(), JobHandle::new()];
+    let run = |index: usize| {
+        let job = Job::new("in two processes", |env| {
+            env.source("numbers", GeneratorSource::new(|index| index as i64).rate(2_000.0)).map(|n| n + 1);
+            Ok(())
+        });
+        let backend = FsStateBackend::new(format!("file://{}", directory.path().display())).unwrap();
+        let config = ExecutionConfig::new()
+            .workers(2)
+            .state_backend(backend)
+            .checkpoint_interval(Duration::from_millis(20))
+            .cluster(Cluster::new(index, hosts.clone()))
+            .handle(&handles[index]);
+        job.execute(&config).unwrap()
+    };
+    std::thread::scope(|scope| {
+        let running = [scope.spawn(|| run(0)), scope.spawn(|| run(1))];
+        wait_until(|| handles[0].progress().completed_checkpoints > 0);
+        let [coordinating, other] = [endpoint(&handles[0]), endpoint(&handles[1])];
+        let path = format!("/jobs/{}/checkpoints", handles[0].description().unwrap().id);
+        assert!(get(coordinating.address(), &path)["counts"]["completed"].as_u64().unwrap() > 0);
+        let (status, body) = request(other.address(), "GET", &path);
+        assert!(status == 404 && body.contains("Process 0"), "{status} {body}");
+        // Both publish through the recorder of this test.
+        let has = |subtask: u32| {
+            let metrics = request(coordinating.address(), "GET", "/metrics").1;
+            let mut of_map =
+                metrics.lines().filter(|line| line.starts_with("numRecordsOut") && line.contains("two processes"));
+            of_map.any(|line| line.contains(&format!("subtask_index=\"{subtask}\"")) && !line.ends_with(" 0"))
+        };
+        wait_until(|| (0..4).all(has));
+        handles[0].stop();
+        for thread in running {
+            assert_eq!(thread.join().unwrap().outcome, JobOutcome::Stopped);
+        }
+    });
+}
+
+/// A page of anybody's could give its own name the address 127.0.0.1, and read the answer.
+#[test]
+fn on_loopback_only_requests_for_it_are_answered() {
+    let endpoint = endpoint(&JobHandle::new());
+    let ask = |host: &str| {
+        let mut connection = TcpStream::connect(endpoint.address()).unwrap();
+        write!(connection, "GET /jobs HTTP/1.1\r\n{host}\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    for host in ["localhost", "LOCALHOST:8081", "127.0.0.1", "127.0.0.1:1", "[::1]:9"] {
+        assert_eq!(ask(&format!("Host: {host}\r\n")), "200", "{host}");
+    }
+    for host in ["rebound.example", "rebound.example:8081", "10.0.0.1", "localhost.example", "", "a b"] {
+        assert_ne!(ask(&format!("Host: {host}\r\n")), "200", "{host}");
+    }
+}
+
 #[test]
 fn only_loopback_is_listened_on_unless_more_is_allowed() {
     let start = |settings: &RestSettings| RestEndpoint::start(&JobHandle::new(), settings);
@@ -325,6 +389,9 @@ fn only_loopback_is_listened_on_unless_more_is_allowed() {
     assert!(configured(&[("rest.bind-address", "10.0.0.1")]).unwrap().address().is_err());
     let allowed = [("rest.bind-address", "10.0.0.1"), ("highwater.rest.allow-remote", "true")];
     assert!(configured(&allowed).unwrap().address().is_ok());
+    // The key was unknown to whoever reads the configuration of a job.
+    let configuration: Configuration = allowed.into_iter().collect();
+    assert!(JobSettings::from_configuration(&configuration).is_ok());
     for (key, value) in [("rest.port", "70000"), ("rest.port", "-1"), ("rest.bind-address", "nowhere")] {
         let error = configured(&[(key, value)]).unwrap_err();
         assert_eq!((error.kind(), error.value("key")), (ErrorKind::Configuration, Some(key)), "{error}");

@@ -1,4 +1,4 @@
-//! Who may connect: a conversation of five messages, without sockets.
+//! Who may connect: a conversation of four messages, without sockets.
 //!
 //! The caller says hello with a random number, the callee answers with another, and the caller proves that it knows the
 //! secret: an HMAC over all that was said. Only then does the callee look at what the caller wants, prove itself, and say

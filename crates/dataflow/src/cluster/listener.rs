@@ -1,9 +1,9 @@
 //! The door of a process: it listens where the process's `hosts` entry says, and lets in who belongs to the cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use super::handshake::{Answer, Purpose};
 use super::wire::{Heard, hear};
 use crate::runtime::attempt::lock;
 
-/// Callers that are heard out at once; more are turned away.
-const AT_ONCE: usize = 64;
+/// Callers that are heard out at once, in all and from one address; more are turned away.
+const AT_ONCE: [usize; 2] = [64, 32];
 /// How often the door is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -37,7 +37,7 @@ pub(super) struct Door {
     expected: Mutex<Expected>,
     /// What was logged: a scanner does not fill the log.
     reported: Mutex<BTreeSet<(Option<IpAddr>, String)>>,
-    hearing: AtomicUsize,
+    hearing: Mutex<BTreeMap<Option<IpAddr>, usize>>,
     is_closed: AtomicBool,
 }
 
@@ -67,7 +67,7 @@ impl Listener {
             joining,
             expected: Mutex::default(),
             reported: Mutex::default(),
-            hearing: AtomicUsize::new(0),
+            hearing: Mutex::default(),
             is_closed: AtomicBool::new(false),
         });
         let of_thread = Arc::clone(&door);
@@ -139,8 +139,7 @@ impl Door {
     /// Hears a caller out on a thread of its own, which ends with the handshake.
     fn hear(self: &Arc<Self>, socket: TcpStream) {
         let from = socket.peer_addr().ok().map(|address| address.ip());
-        if self.hearing.fetch_add(1, Ordering::AcqRel) >= AT_ONCE {
-            self.hearing.fetch_sub(1, Ordering::AcqRel);
+        if !self.begin_hearing(from) {
             return self.report(from, "too many at once");
         }
         let door = Arc::clone(self);
@@ -149,12 +148,31 @@ impl Door {
                 Ok(heard) => door.let_in(from, heard),
                 Err(error) => door.report(from, &error.to_string()),
             }
-            door.hearing.fetch_sub(1, Ordering::AcqRel);
+            door.end_hearing(from);
         });
         if thread.is_err() {
-            self.hearing.fetch_sub(1, Ordering::AcqRel);
+            self.end_hearing(from);
             self.report(from, "there is no thread for it");
         }
+    }
+
+    /// Whether there is room for one more: a stranger leaves room for others.
+    fn begin_hearing(&self, from: Option<IpAddr>) -> bool {
+        let [in_all, from_one] = AT_ONCE;
+        let mut hearing = lock(&self.hearing);
+        let has_room = hearing.values().sum::<usize>() < in_all && hearing.get(&from).is_none_or(|n| *n < from_one);
+        if has_room {
+            *hearing.entry(from).or_default() += 1;
+        }
+        has_room
+    }
+
+    fn end_hearing(&self, from: Option<IpAddr>) {
+        let mut hearing = lock(&self.hearing);
+        if let Some(n) = hearing.get_mut(&from) {
+            *n -= 1;
+        }
+        hearing.retain(|_, n| *n > 0);
     }
 
     fn let_in(&self, from: Option<IpAddr>, heard: Heard<'_>) {
@@ -195,12 +213,15 @@ impl Door {
         }
     }
 
-    /// Says once why somebody was turned away.
+    /// Says once why somebody was turned away, and once more when much else was said in between.
     fn report(&self, from: Option<IpAddr>, reason: &str) {
         const MOST: usize = 256;
         let from_text = from.map_or_else(|| "unknown".to_owned(), |from| from.to_string());
         let mut reported = lock(&self.reported);
-        if reported.len() < MOST && reported.insert((from, reason.to_owned())) {
+        if reported.len() >= MOST {
+            reported.clear();
+        }
+        if reported.insert((from, reason.to_owned())) {
             tracing::warn!(from = from_text, reason, "a connection was refused; the like is not logged again");
         } else {
             tracing::debug!(from = from_text, reason, "a connection was refused");

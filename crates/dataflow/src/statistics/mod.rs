@@ -34,4 +34,7 @@ pub struct JobDescription {
     pub checkpointing: CheckpointSettings,
     /// Name of the state backend.
     pub state_backend: String,
+    /// Whether this process coordinates the job. Of a job in several processes only process 0 knows of checkpoints; each
+    /// knows of its own operator subtasks.
+    pub is_coordinated_here: bool,
 }

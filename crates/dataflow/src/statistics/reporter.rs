@@ -63,7 +63,9 @@ impl Published {
         let Some(job) = self.handle.description() else { return };
         let labels = vec![Label::new("job_id", job.id.to_string()), Label::new("job_name", job.name.clone())];
         let progress = self.handle.progress();
-        publish_job(&labels, &job, &progress, &self.handle.checkpoints());
+        if job.is_coordinated_here {
+            publish_job(&labels, &job, &progress, &self.handle.checkpoints());
+        }
         let now = Instant::now();
         let passed = now.saturating_duration_since(self.time);
         for operator in &progress.operators {
