@@ -10,7 +10,7 @@ use highwater_backends::{
 use highwater_checkpoint::CheckpointStorage;
 use highwater_types::{Error, Result};
 
-use crate::runtime::pace::Patience;
+use crate::runtime::watchdog::Patience;
 use crate::{Cluster, JobHandle};
 
 /// What a job starts from.
@@ -144,7 +144,7 @@ impl ExecutionConfig {
 
     /// What becomes of the checkpoints when the job ends (`execution.checkpointing.externalized-checkpoint-retention`).
     /// Default: they are kept, however it ends. A snapshot of the user is kept always, and so is every checkpoint when
-    /// the process is killed, or the job could not even begin to run.
+    /// the process is killed, or the job could not even begin to run, also if it is cancelled then.
     ///
     /// | policy | finished | stopped | stopped with a savepoint | cancelled | failed |
     /// |---|---|---|---|---|---|

@@ -26,9 +26,10 @@ use crate::runtime::driver::{Driver, DriverThread, SharedCoordinator};
 use crate::runtime::enumerators::{EnumeratorPlan, EnumeratorThread};
 use crate::runtime::io::{Files, IoThread, SharedStore};
 use crate::runtime::message::{Ending, Opening, Report, Restore};
-use crate::runtime::pace::{Pace, Watchdog};
+use crate::runtime::pace::Pace;
 use crate::runtime::pool::{OpenStreams, SnapshotPool};
 use crate::runtime::requests::Requests;
+use crate::runtime::watchdog::{Place, Watchdog};
 use crate::runtime::worker::{WorkerSetup, run};
 use crate::start::{self, Lineage, SharedLineage, Snapshot};
 use crate::statistics::{JobDescription, Reporter};
@@ -279,9 +280,9 @@ impl Execution {
         let end = match result {
             Ok(Ending::Stopped) if coordination.savepoint().is_some() => End::StoppedWithSavepoint,
             Ok(ending) => End::of(*ending),
+            Err(failure) if !self.has_run || failure.kind() == ErrorKind::Corrupt => return,
             Err(_) if self.handle.is_cancelled() => End::Cancelled,
-            Err(failure) if self.has_run && failure.kind() != ErrorKind::Corrupt => End::Failed,
-            Err(_) => return,
+            Err(_) => End::Failed,
         };
         let is_kept = keeps(self.resolved.settings.checkpointing.retention, end);
         let savepoint = coordination.savepoint();
@@ -330,18 +331,20 @@ impl Execution {
             progress.attempt = attempt.number;
             progress.restarts = attempt.number.saturating_sub(1);
         });
+        // Dropped last: all other threads are joined under its eyes.
+        let watchdog = Watchdog::start(attempt, self.resolved.patience)?;
         let (hub, reports, links) = self.control_plane(attempt.number);
         let (driver, relay) = match (&self.coordination, &self.role) {
-            (Some(coordination), _) => (Some(self.driver(coordination, attempt, attempt_id, hub)?), None),
+            (Some(coordination), _) => (Some(self.driver(coordination, attempt, attempt_id, hub, &watchdog)?), None),
             (None, Role::Member(member)) => (None, Some(member.relay(attempt, hub)?)),
             (None, _) => return Err(Error::internal("nobody coordinates the job")),
         };
-        let pool = SnapshotPool::start(SNAPSHOT_THREADS, &self.streams(), attempt)?;
+        let pool = SnapshotPool::start(file_threads("snapshot", &watchdog), &self.streams(), attempt)?;
         let jobs = pool.sender().ok_or_else(|| Error::internal("the pool of threads is closed"))?;
         let settings = &self.resolved.settings;
         let first_worker = self.resolved.process * self.resolved.workers;
-        let paces: Vec<Arc<Pace>> = (0..self.resolved.workers).map(|_| Arc::default()).collect();
-        let watchdog = Watchdog::start(attempt, &paces, first_worker, self.resolved.patience)?;
+        let workers = first_worker..first_worker + self.resolved.workers;
+        let paces = workers.map(|worker| watchdog.watch(Place::Worker(worker))).collect();
         let setup = Arc::new(WorkerSetup {
             attempt: Arc::clone(attempt),
             program: Arc::clone(self.job.program()),
@@ -373,7 +376,7 @@ impl Execution {
         attempt.cancel();
         let ending = lock(&setup.ending).take();
         drop(setup);
-        drop(watchdog);
+        watchdog.workers_have_left();
         drop(pool);
         relay.into_iter().for_each(Relay::join);
         match running.map(DriverThread::join).transpose() {
@@ -446,6 +449,7 @@ impl Execution {
         attempt: &Arc<Attempt>,
         attempt_id: &str,
         hub: Hub,
+        watchdog: &Watchdog,
     ) -> Result<Driver> {
         let mut snapshot = coordination.snapshot(&self.resolved)?;
         let mut enumerator_states = BTreeMap::new();
@@ -471,7 +475,8 @@ impl Execution {
             store: Arc::clone(&coordination.store),
             lineage: Arc::clone(&coordination.lineage),
         };
-        let io = IoThread::start(files, Arc::clone(attempt))?;
+        let pace = watchdog.watch(Place::Files("checkpoint-io".to_owned()));
+        let io = IoThread::start(files, Arc::clone(attempt), pace)?;
         let default_target = self.resolved.backend.savepoint_directory().cloned();
         let default_target =
             default_target.or_else(|| self.resolved.settings.checkpointing.savepoint_directory.clone());
@@ -479,6 +484,7 @@ impl Execution {
             self.enumerators(enumerator_states),
             self.resolved.parallelism,
             Arc::clone(attempt),
+            watchdog.watch(Place::Enumerators),
         )?;
         let opening = Opening {
             attempt: attempt.number,
@@ -562,6 +568,16 @@ impl Coordination {
         let begun = lock(&self.coordinator).next_checkpoint();
         lock(&self.store).next_checkpoint_id().max(begun).max(self.first_checkpoint)
     }
+}
+
+/// Names of threads that write snapshots, and where they take their notes.
+fn file_threads(name: &str, watchdog: &Watchdog) -> Vec<(String, Arc<Pace>)> {
+    let thread = |index| {
+        let name = format!("{name}-{index}");
+        let pace = watchdog.watch(Place::Files(name.clone()));
+        (name, pace)
+    };
+    (0..SNAPSHOT_THREADS).map(thread).collect()
 }
 
 /// Runs the workers of this process to their end.

@@ -7,9 +7,10 @@
 use std::io::{Read, Write};
 
 use highwater_checkpoint::{JobDirectory, error_from_io};
-use highwater_types::Result;
+use highwater_types::{Error, Result, ResultExt};
 
 const NAME: &str = "_finished";
+const TEMPORARY: &str = "._finished.inprogress";
 
 /// Follows the id where the checkpoint is not in the job's directory.
 const ELSEWHERE: &str = "elsewhere";
@@ -40,28 +41,42 @@ impl FinishedMarker {
         Self { directory: directory.cloned() }
     }
 
-    /// With what the job finished; none if it did not.
-    pub(crate) fn read(&self) -> Option<Finished> {
-        let directory = self.directory.as_ref()?;
-        let file = directory.file_system().open(&directory.path().join(NAME)).ok()?;
-        let mut text = String::new();
+    /// With what the job finished; none if it did not, which only a missing note says: where the checkpoints went with
+    /// the end of the job, nothing else tells that it must not run again.
+    ///
+    /// # Errors
+    /// `Corrupt` if the note cannot be understood; those of the file system.
+    pub(crate) fn read(&self) -> Result<Option<Finished>> {
+        let Some(directory) = &self.directory else { return Ok(None) };
+        let (fs, path) = (directory.file_system(), directory.path().join(NAME));
+        if fs.stat(&path)?.is_none() {
+            return Ok(None);
+        }
+        let mut text = Vec::new();
         // A number has at most 20 digits.
-        file.take(32).read_to_string(&mut text).ok()?;
-        let mut words = text.split_whitespace();
-        let checkpoint = words.next()?.parse().ok()?;
-        Some(Finished { checkpoint, is_here: words.next() != Some(ELSEWHERE) })
+        fs.open(&path)?.take(64).read_to_end(&mut text).map_err(error_from_io).with("file", &path)?;
+        let finished = parse(&text).ok_or_else(|| {
+            Error::corrupt(
+                "the note that the job has finished is damaged. Remove it if the job is to run again; it begins at its \
+                 beginning unless its checkpoints were kept",
+            )
+            .with("file", &path)
+        });
+        finished.map(Some)
     }
 
     /// Notes durably with what the job finished.
     pub(crate) fn write(&self, finished: Finished) -> Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         self.remove()?;
-        let (fs, path) = (directory.file_system(), directory.path().join(NAME));
-        let mut file = fs.create_new(&path)?;
+        let (fs, temporary) = (directory.file_system(), directory.path().join(TEMPORARY));
+        fs.remove_file(&temporary)?;
+        let mut file = fs.create_new(&temporary)?;
         let place = if finished.is_here { "" } else { ELSEWHERE };
         writeln!(file, "{} {place}", finished.checkpoint).map_err(error_from_io)?;
         file.sync()?;
         file.close()?;
+        fs.rename(&temporary, &directory.path().join(NAME))?;
         fs.sync_dir(directory.path())
     }
 
@@ -71,5 +86,65 @@ impl FinishedMarker {
             Some(directory) => directory.file_system().remove_file(&directory.path().join(NAME)),
             None => Ok(()),
         }
+    }
+}
+
+fn parse(text: &[u8]) -> Option<Finished> {
+    let mut words = std::str::from_utf8(text).ok()?.split_whitespace();
+    let checkpoint = words.next()?.parse().ok()?;
+    match (words.next(), words.next()) {
+        (None, _) => Some(Finished { checkpoint, is_here: true }),
+        (Some(ELSEWHERE), None) => Some(Finished { checkpoint, is_here: false }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use highwater_checkpoint::{
+        CheckpointStorage, FaultyFileSystem, FileStep, FileSystemCheckpointStorage, JobId, LocalFileSystem, StoragePath,
+    };
+    use highwater_types::ErrorKind;
+
+    use super::*;
+
+    /// Whatever could not be read counted as "not finished", and the job ran once more from its beginning.
+    #[test]
+    fn only_a_missing_note_says_that_the_job_has_not_finished() {
+        let scratch = tempfile::tempdir().unwrap();
+        let fails = Arc::new(AtomicBool::new(false));
+        let fails_too = Arc::clone(&fails);
+        let fs = FaultyFileSystem::new(LocalFileSystem, move |step, path| {
+            match step == FileStep::Read && fails_too.load(Ordering::SeqCst) && path.file_name() == Some(NAME) {
+                true => Err(Error::storage("injected")),
+                false => Ok(()),
+            }
+        });
+        let base = StoragePath::from_local(scratch.path()).unwrap();
+        let storage = FileSystemCheckpointStorage::new(base).unwrap().with_file_system(Arc::new(fs));
+        let access = storage.open(JobId::from_name("finished")).unwrap();
+        let marker = FinishedMarker::new(access.directory());
+        assert_eq!(marker.read().unwrap(), None);
+
+        for finished in [Finished { checkpoint: 7, is_here: true }, Finished { checkpoint: u64::MAX, is_here: false }] {
+            marker.write(finished).unwrap();
+            assert_eq!(marker.read().unwrap(), Some(finished));
+        }
+        fails.store(true, Ordering::SeqCst);
+        assert_eq!(marker.read().unwrap_err().kind(), ErrorKind::Storage);
+        fails.store(false, Ordering::SeqCst);
+
+        let file = access.directory().unwrap().path().join(NAME).to_local_path().unwrap();
+        for damaged in ["", "seven", "7 nowhere", "7 elsewhere 8"] {
+            std::fs::write(&file, damaged).unwrap();
+            let error = marker.read().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{damaged}");
+            assert!(error.value("file").unwrap().ends_with(NAME), "{error}");
+        }
+        marker.remove().unwrap();
+        assert_eq!(marker.read().unwrap(), None);
     }
 }

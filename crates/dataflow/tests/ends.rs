@@ -7,8 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use highwater_backends::HashMapStateBackend;
-use highwater_checkpoint::{FaultyFileSystem, FileStep, FileSystemCheckpointStorage, LocalFileSystem, StoragePath};
+use highwater_backends::{ExternalizedRetention, HashMapStateBackend};
+use highwater_checkpoint::{
+    FaultyFileSystem, FileStep, FileSystemCheckpointStorage, JobId, LocalFileSystem, StoragePath,
+};
 use highwater_dataflow::{ExecutionConfig, JobHandle, JobOutcome};
 use highwater_types::Result;
 use support::{CommitSink, config, counting, has_checkpoint, wait_until};
@@ -37,7 +39,7 @@ fn beside(name: &str, config: ExecutionConfig, act: impl FnOnce(&JobHandle) + Se
 }
 
 /// A restore read to its end, however long that took; then `task.cancellation.timeout` took it for a function that does
-/// not return, and ended the process.
+/// not return, and ended the process. Had it ended, it would have deleted the checkpoints from which it could not begin.
 #[test]
 fn a_cancelled_restore_reads_no_further() {
     let directory = tempfile::tempdir().unwrap();
@@ -59,6 +61,7 @@ fn a_cancelled_restore_reads_no_further() {
         }
         Ok(())
     });
+    let config = config.checkpoint_retention(ExternalizedRetention::DeleteOnCancellation);
     let outcome = beside("restored", config, |handle| {
         wait_until(|| reads.load(Ordering::SeqCst) > 0);
         drop(handle.cancel());
@@ -68,4 +71,7 @@ fn a_cancelled_restore_reads_no_further() {
     // One read of each worker may have been on its way.
     let later = later.load(Ordering::SeqCst);
     assert!(later <= 2, "{later} reads after the cancellation");
+    let job = directory.path().join(JobId::from_name("restored").to_string());
+    let names = std::fs::read_dir(job).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("chk-")).count(), 1, "a job that has not run loses nothing");
 }

@@ -250,13 +250,13 @@ impl Driver {
             IoDone::Begun { checkpoint, result: Err(error) } => {
                 self.handle_event(Event::BeginFailed { checkpoint, reason: error.to_string() });
             }
-            IoDone::Written { checkpoint, result: Ok(written) } => {
+            IoDone::Written { checkpoint, result: Ok(written), .. } => {
                 self.completed(checkpoint, written);
                 self.handle_event(Event::MetadataWritten { checkpoint });
             }
-            IoDone::Written { checkpoint, result: Err(error) } => {
+            IoDone::Written { checkpoint, result: Err(error), is_unclear } => {
                 let reason = error.to_string();
-                self.handle_event(Event::MetadataFailed { checkpoint, reason, unclear: false });
+                self.handle_event(Event::MetadataFailed { checkpoint, reason, unclear: is_unclear });
             }
         }
     }

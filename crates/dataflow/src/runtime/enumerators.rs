@@ -11,6 +11,7 @@ use highwater_types::{DefaultSerializer, Error, OperatorId, Result, SerializerRe
 
 use super::attempt::{Attempt, catch};
 use super::message::Assignment;
+use super::pace::Pace;
 use crate::{Source, SplitAssignment, SplitEnumerator, SplitEnumeratorContext};
 
 /// How the state of an enumerator begins in `_metadata`, which tells it from that of Flink's coordinators.
@@ -141,6 +142,7 @@ struct Member {
     id: OperatorId,
     uid: Arc<str>,
     enumerator: Box<dyn Enumerator>,
+    pace: Arc<Pace>,
     /// When it looks for splits next.
     due: Option<Instant>,
 }
@@ -148,18 +150,26 @@ struct Member {
 impl Member {
     /// Runs code of the user.
     fn call<T>(&mut self, code: impl FnOnce(&mut dyn Enumerator) -> Result<T>) -> Result<T> {
+        let _turn = self.pace.begin_named(&self.uid);
         catch(|| code(&mut *self.enumerator)).map_err(|error| error.with("operator", &self.uid))
     }
 }
 
 impl Enumerators {
-    fn create(plans: Vec<EnumeratorPlan>, parallelism: u32, cancel: &CancelToken, now: Instant) -> Result<Self> {
+    fn create(
+        plans: Vec<EnumeratorPlan>,
+        parallelism: u32,
+        cancel: &CancelToken,
+        pace: &Arc<Pace>,
+        now: Instant,
+    ) -> Result<Self> {
         let create = |plan: EnumeratorPlan| {
             let EnumeratorPlan { operator, id, uid, factory, restored } = plan;
+            let _turn = pace.begin_named(&uid);
             let restored = restored.as_deref().map(unseal).transpose();
             let enumerator = catch(|| factory(restored?, parallelism, cancel.clone()))
                 .map_err(|error| error.with("operator", &uid))?;
-            Ok(Member { operator, id, uid, enumerator, due: Some(now) })
+            Ok(Member { operator, id, uid, enumerator, pace: Arc::clone(pace), due: Some(now) })
         };
         Ok(Self { parallelism, members: plans.into_iter().map(create).collect::<Result<_>>()? })
     }
@@ -220,7 +230,12 @@ pub(crate) struct EnumeratorThread {
 
 impl EnumeratorThread {
     /// Creates the enumerators on a new thread. Their failures are failures of the attempt.
-    pub(crate) fn start(plans: Vec<EnumeratorPlan>, parallelism: u32, attempt: Arc<Attempt>) -> Result<Self> {
+    pub(crate) fn start(
+        plans: Vec<EnumeratorPlan>,
+        parallelism: u32,
+        attempt: Arc<Attempt>,
+        pace: Arc<Pace>,
+    ) -> Result<Self> {
         let (events, receiver) = unbounded();
         let (sender, decisions) = unbounded();
         let run = move || {
@@ -229,7 +244,18 @@ impl EnumeratorThread {
                 let _ = sender.send(decision);
                 attempt.wake();
             };
-            if let Err(error) = catch(|| run(plans, parallelism, &attempt, &receiver, decide)) {
+            let create = || Enumerators::create(plans, parallelism, attempt.cancel_token(), &pace, Instant::now());
+            let ran = catch(create).and_then(|mut enumerators| {
+                let ran = catch(|| run(&mut enumerators, &attempt, &receiver, decide));
+                // Theirs to drop may take long, too.
+                let _turn = pace.begin_named("all sources, being closed");
+                let closed = catch(|| {
+                    drop(enumerators);
+                    Ok(())
+                });
+                ran.and(closed)
+            });
+            if let Err(error) = ran {
                 attempt.fail(error);
             }
         };
@@ -263,13 +289,11 @@ impl Drop for EnumeratorThread {
 }
 
 fn run(
-    plans: Vec<EnumeratorPlan>,
-    parallelism: u32,
+    enumerators: &mut Enumerators,
     attempt: &Attempt,
     events: &Receiver<EnumeratorEvent>,
     decide: &mut dyn FnMut(Decision),
 ) -> Result<()> {
-    let mut enumerators = Enumerators::create(plans, parallelism, attempt.cancel_token(), Instant::now())?;
     while !attempt.is_cancelled() {
         enumerators.discover(Instant::now(), decide)?;
         let event = match enumerators.next_discovery() {
@@ -314,7 +338,7 @@ mod tests {
     }
 
     fn create(plans: Vec<EnumeratorPlan>) -> Result<Enumerators> {
-        Enumerators::create(plans, 2, &CancelToken::new(), Instant::now())
+        Enumerators::create(plans, 2, &CancelToken::new(), &Arc::default(), Instant::now())
     }
 
     fn decisions(enumerators: &mut Enumerators, events: &[EnumeratorEvent]) -> Vec<Decision> {

@@ -15,6 +15,7 @@ use highwater_types::{Error, Result};
 
 use super::attempt::{Attempt, catch, lock};
 use super::enumerators::EnumeratorStates;
+use super::pace::Pace;
 use crate::start::SharedLineage;
 
 /// What one worker acknowledged, decoded.
@@ -45,16 +46,28 @@ pub(crate) enum IoJob {
     },
 }
 
+const DISCARDING: &str = "removing what was given up";
+
+impl IoJob {
+    /// What it is, for the watchdog.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Begin { .. } => "making room for a checkpoint",
+            Self::Write { .. } => "writing metadata",
+            Self::Discard { .. } | Self::DiscardState { .. } => DISCARDING,
+        }
+    }
+}
+
 /// What became of it.
 pub(crate) enum IoDone {
     /// With the directory of a savepoint.
-    Begun {
-        checkpoint: u64,
-        result: Result<Option<String>>,
-    },
+    Begun { checkpoint: u64, result: Result<Option<String>> },
     Written {
         checkpoint: u64,
         result: Result<Written>,
+        /// Whether something may need it although it failed: then it has to stay.
+        is_unclear: bool,
     },
 }
 
@@ -76,16 +89,20 @@ pub(crate) struct IoThread {
 }
 
 impl IoThread {
-    pub(crate) fn start(files: Files, attempt: Arc<Attempt>) -> Result<Self> {
-        let (jobs, receiver) = unbounded();
+    pub(crate) fn start(files: Files, attempt: Arc<Attempt>, pace: Arc<Pace>) -> Result<Self> {
+        let (jobs, receiver) = unbounded::<IoJob>();
         let (sender, done) = unbounded();
         let mut state = Io { files, locations: BTreeMap::new(), half_discarded: Vec::new() };
         let run = move || {
             for job in receiver {
+                let turn = pace.begin_named(job.name());
                 state.run(job, &sender);
                 attempt.wake();
+                drop(turn);
+                let _turn = pace.begin_named(DISCARDING);
                 state.discard_again();
             }
+            let _turn = pace.begin_named(DISCARDING);
             state.give_up();
         };
         let thread = thread::Builder::new()
@@ -171,7 +188,7 @@ impl Io {
                             checkpointed_size: completed.metadata().checkpointed_size(),
                         };
                         // The sinks need not wait for what is deleted now.
-                        let _ = done.send(IoDone::Written { checkpoint, result: Ok(written) });
+                        let _ = done.send(IoDone::Written { checkpoint, result: Ok(written), is_unclear: false });
                         if !kind.is_savepoint()
                             && let Err(error) = lock(&self.files.store).add(completed)
                         {
@@ -179,7 +196,9 @@ impl Io {
                         }
                     }
                     Err(error) => {
-                        let _ = done.send(IoDone::Written { checkpoint, result: Err(error) });
+                        let is_unclear =
+                            kind == CheckpointKind::FinalSavepoint && lock(&self.files.lineage).is_unclear();
+                        let _ = done.send(IoDone::Written { checkpoint, result: Err(error), is_unclear });
                     }
                 }
             }

@@ -14,4 +14,5 @@ pub(crate) mod requests;
 pub(crate) mod splits;
 pub(crate) mod time;
 pub(crate) mod timing;
+pub(crate) mod watchdog;
 pub(crate) mod worker;

@@ -10,6 +10,7 @@ use highwater_state::{KeyedSnapshot, OperatorSnapshot};
 use highwater_types::{Error, Result, ResultExt};
 
 use super::attempt::{Attempt, catch};
+use super::pace::Pace;
 use crate::sink::Durability;
 
 /// Opens the streams of one checkpoint, or of a savepoint in this directory. They fail once the token is cancelled.
@@ -57,14 +58,17 @@ pub(crate) struct SnapshotPool {
 }
 
 impl SnapshotPool {
-    /// Starts the threads.
-    pub(crate) fn start(threads: usize, open: &OpenStreams, attempt: &Arc<Attempt>) -> Result<Self> {
+    /// Starts the threads, of which each gets a name and takes notes.
+    pub(crate) fn start(
+        threads: impl IntoIterator<Item = (String, Arc<Pace>)>,
+        open: &OpenStreams,
+        attempt: &Arc<Attempt>,
+    ) -> Result<Self> {
         let (sender, receiver) = unbounded::<Job>();
-        let mut pool = Self { jobs: Some(sender), threads: Vec::with_capacity(threads) };
-        for index in 0..threads {
+        let mut pool = Self { jobs: Some(sender), threads: Vec::new() };
+        for (name, pace) in threads {
             let (receiver, open, attempt) = (receiver.clone(), Arc::clone(open), Arc::clone(attempt));
-            let thread =
-                thread::Builder::new().name(format!("snapshot-{index}")).spawn(move || run(&receiver, &open, &attempt));
+            let thread = thread::Builder::new().name(name).spawn(move || run(&receiver, &open, &attempt, &pace));
             pool.threads.push(
                 thread.map_err(|error| Error::storage("a background thread could not be started").because(error))?,
             );
@@ -89,9 +93,10 @@ impl Drop for SnapshotPool {
     }
 }
 
-fn run(jobs: &Receiver<Job>, open: &OpenStreams, attempt: &Attempt) {
+fn run(jobs: &Receiver<Job>, open: &OpenStreams, attempt: &Attempt, pace: &Pace) {
     for job in jobs {
         let Job { checkpoint, savepoint, operator, uid, frozen, cancel, reply, worker } = job;
+        let _turn = pace.begin_named(&format!("a snapshot of operator \"{uid}\""));
         let result =
             catch(|| write(|| open(checkpoint, savepoint.as_deref(), &cancel), frozen, &cancel)).with("operator", &uid);
         // A worker that has gone does not wait for it.

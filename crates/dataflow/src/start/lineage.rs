@@ -54,6 +54,8 @@ pub(crate) struct Lineage {
     /// Number of the file on disk.
     number: u64,
     note: Note,
+    /// Whether a note that could not be written may be on disk after all, until the next one is written.
+    is_unclear: bool,
 }
 
 impl Lineage {
@@ -62,7 +64,7 @@ impl Lineage {
     /// # Errors
     /// `Corrupt` if it cannot be understood: without it nobody knows whether a pointer is to be followed.
     pub(crate) fn read(directory: Option<&JobDirectory>) -> Result<Self> {
-        let mut lineage = Self { directory: directory.cloned(), number: 0, note: Note::default() };
+        let mut lineage = Self { directory: directory.cloned(), number: 0, note: Note::default(), is_unclear: false };
         let Some(directory) = directory else { return Ok(lineage) };
         let Some(number) = notes(directory)?.into_iter().max() else { return Ok(lineage) };
         let path = note(directory, number);
@@ -123,7 +125,9 @@ impl Lineage {
     /// Opens a branch. Those that never got to a checkpoint make way for it; of those before, the ones are kept that
     /// still have one of the `checkpoints`.
     pub(crate) fn begin(&mut self, branch: Branch, checkpoints: &[u64]) -> Result<()> {
-        let Note { branches, claimed, .. } = &mut self.note;
+        // What could not be written must not be remembered either: a savepoint that it names would be missed.
+        let mut note = self.note.clone();
+        let Note { branches, claimed, .. } = &mut note;
         let end = branch.first;
         claimed.retain(|old| old.first < end || Some(&old.pointer) == branch.origin.as_ref());
         branches.retain(|old| old.first < end);
@@ -133,7 +137,14 @@ impl Lineage {
             |first: u64, end: u64| end == u64::MAX || checkpoints.iter().any(|id| (first..end).contains(id));
         let mut ends = ends.into_iter();
         branches.retain(|branch| ends.next().is_some_and(|end| is_needed(branch.first, end)));
-        self.write()
+        self.write(&note)?;
+        self.note = note;
+        Ok(())
+    }
+
+    /// Whether the last note may be on disk, although writing it failed.
+    pub(crate) fn is_unclear(&self) -> bool {
+        self.is_unclear
     }
 
     /// The job stops with a savepoint, from which it resumes: nothing falls back behind it.
@@ -149,19 +160,29 @@ impl Lineage {
         Some((last.first.saturating_sub(1), last.savepoint.as_deref()?))
     }
 
-    fn write(&mut self) -> Result<()> {
+    /// Writes a note in place of the old one, or leaves that in force.
+    fn write(&mut self, text: &Note) -> Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let fs = directory.file_system().as_ref();
-        let (old, new) = (notes(directory)?, note(directory, self.number + 1));
+        let old = notes(directory)?;
+        // Also above one that was not taken back.
+        let number = old.iter().copied().max().unwrap_or(0).max(self.number) + 1;
+        let new = note(directory, number);
         let temporary = directory.path().join(TEMPORARY);
         fs.remove_file(&temporary)?;
-        let text = serde_json::to_string_pretty(&self.note)
+        let text = serde_json::to_string_pretty(text)
             .map_err(|error| Error::internal("the note of a job's lineage cannot be written").because(error))?;
         write_file(fs, &temporary, &text)?;
-        fs.rename(&temporary, &new)?;
-        fs.sync_dir(directory.path())?;
-        self.number += 1;
-        old.into_iter().try_for_each(|number| fs.remove_file(&note(directory, number)))
+        if let Err(error) = fs.rename(&temporary, &new).and_then(|()| fs.sync_dir(directory.path())) {
+            self.is_unclear = fs.remove_file(&new).and_then(|()| fs.sync_dir(directory.path())).is_err();
+            return Err(error);
+        }
+        (self.number, self.is_unclear) = (number, false);
+        // The greatest number counts. What stays goes with the next note.
+        if let Err(error) = old.into_iter().try_for_each(|number| fs.remove_file(&note(directory, number))) {
+            tracing::warn!(%error, "an old note of the job's lineage could not be removed");
+        }
+        Ok(())
     }
 }
 
@@ -195,7 +216,11 @@ pub(crate) fn normal_pointer(pointer: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use highwater_checkpoint::{CheckpointStorage, FileSystemCheckpointStorage, JobId};
+    use std::sync::{Arc, Mutex};
+
+    use highwater_checkpoint::{
+        CheckpointStorage, FaultyFileSystem, FileStep, FileSystemCheckpointStorage, JobId, LocalFileSystem,
+    };
 
     use super::*;
 
@@ -239,6 +264,46 @@ mod tests {
         write_file(directory.file_system().as_ref(), &note(directory, 7), "[{]").unwrap();
         let error = Lineage::read(Some(directory)).unwrap_err();
         assert!(error.value("file").unwrap().ends_with("_lineage.7"), "{error}");
+    }
+
+    /// The note in memory named a savepoint that was deleted, because the note could not be written: every later start
+    /// looked for it in vain.
+    #[test]
+    fn a_note_that_cannot_be_written_changes_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let failing: Arc<Mutex<Vec<FileStep>>> = Arc::default();
+        let of_fault = Arc::clone(&failing);
+        let fs =
+            FaultyFileSystem::new(LocalFileSystem, move |step, _| match of_fault.lock().unwrap().contains(&step) {
+                true => Err(Error::storage("injected")),
+                false => Ok(()),
+            });
+        let base = StoragePath::from_local(scratch.path()).unwrap();
+        let storage = FileSystemCheckpointStorage::new(base).unwrap().with_file_system(Arc::new(fs));
+        let access = storage.open(JobId::from_name("a")).unwrap();
+        let directory = access.directory().unwrap();
+        let on_disk = || Lineage::read(Some(directory)).unwrap().note;
+        let mut lineage = Lineage::read(Some(directory)).unwrap();
+        lineage.begin(branch(1, "file:/a"), &[]).unwrap();
+        let before = on_disk();
+        for (steps, is_unclear) in [
+            (vec![FileStep::Create], false),
+            (vec![FileStep::Rename], false),
+            (vec![FileStep::SyncDirectory], true),
+            (vec![FileStep::Rename, FileStep::SyncDirectory], true),
+        ] {
+            *failing.lock().unwrap() = steps.clone();
+            lineage.stop_with("file:/savepoint", 7, &[]).unwrap_err();
+            failing.lock().unwrap().clear();
+            assert_eq!((lineage.savepoint(Some(7)), lineage.is_unclear()), (None, is_unclear), "{steps:?}");
+            assert_eq!(on_disk(), before, "{steps:?}");
+        }
+        *failing.lock().unwrap() = vec![FileStep::Remove];
+        lineage.begin(branch(8, "file:/b"), &[]).unwrap_err();
+        failing.lock().unwrap().clear();
+        lineage.stop_with("file:/savepoint", 9, &[]).unwrap();
+        assert_eq!(lineage.savepoint(Some(9)), Some((9, "file:/savepoint")));
+        assert_eq!((on_disk(), lineage.is_unclear()), (lineage.note.clone(), false));
     }
 
     #[test]

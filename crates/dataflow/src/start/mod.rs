@@ -81,7 +81,7 @@ pub(crate) fn begin(
     lineage: &mut Lineage,
 ) -> Result<Beginning> {
     restore_owners(resolved, store, lineage)?;
-    let finished_with = finished.read();
+    let finished_with = finished.read()?;
     let newest = newest(store).max(finished_with.and_then(|finished| finished.elsewhere()));
     let own: Vec<u64> = store.checkpoints().map(|checkpoint| checkpoint.id()).collect();
     let next = store.next_checkpoint_id().max(lineage.last().map_or(0, |last| last.first));
