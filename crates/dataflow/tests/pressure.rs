@@ -2,6 +2,8 @@
 //! only the records of the source were counted, and all results of one call were gathered before the first one left.
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests")]
 
+#[path = "support/ports.rs"]
+mod ports;
 mod support;
 
 use std::collections::BTreeMap;
@@ -206,9 +208,7 @@ fn a_fan_out_over_two_processes() {
         assert!(grown < LIMIT, "process {index}: {} MiB", grown / MEBIBYTE);
         return;
     }
-    let listeners: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let hosts: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
-    drop(listeners);
+    let hosts = [(); 2].map(|()| format!("127.0.0.1:{}", ports::free_port()));
     let start = |index: usize| {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", NAME, "--nocapture"]).env(INDEX, index.to_string()).env(HOSTS, hosts.join(","));

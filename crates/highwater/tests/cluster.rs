@@ -12,6 +12,8 @@
     reason = "a failed assumption should stop the test, in helpers too"
 )]
 
+#[path = "../../dataflow/tests/support/ports.rs"]
+mod ports;
 #[path = "../../dataflow/tests/cluster/proxy.rs"]
 mod proxy;
 mod support;
@@ -23,7 +25,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use proxy::{Proxy, free_port};
+use ports::free_port;
+use proxy::Proxy;
 use support::{committed_files, example};
 
 const PROCESSES: usize = 3;

@@ -6,6 +6,9 @@
     reason = "a failed assumption should stop the test, in helpers too"
 )]
 
+#[path = "../../dataflow/tests/support/ports.rs"]
+mod ports;
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -306,9 +309,7 @@ fn garbage_long_requests_and_idle_connections_harm_nobody() {
 /// A process that does not coordinate showed a job without checkpoints, and nobody had the metrics of its operators.
 #[test]
 fn each_process_of_a_job_has_what_it_knows() {
-    let [first, second] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let hosts = [&first, &second].map(|listener| listener.local_addr().unwrap().to_string());
-    drop((first, second));
+    let hosts = [(); 2].map(|()| format!("127.0.0.1:{}", ports::free_port()));
     let directory = tempfile::tempdir().unwrap();
     let handles = [JobHandle::new(), JobHandle::new()];
     let run = |index: usize| {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+pub(crate) use super::ports::free_port;
 use super::process::{CONFIGURATION, DIRECTORY, HOSTS, INDEX, KEYS, RECORDS};
-pub(crate) use super::proxy::free_port;
 use super::support::occurrences;
 
 /// No machine is so slow that it needs longer.

@@ -1,11 +1,13 @@
-//! Free ports, and ways to a process that can be cut.
+//! Ways to a process that can be cut.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use super::ports::free_port;
 
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -15,18 +17,6 @@ struct Switch {
     generation: AtomicU64,
     is_cut: AtomicBool,
     is_over: AtomicBool,
-}
-
-/// A port that is free now, below those that connections are given.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let spread = std::process::id() as u16 % 1_000 * 11;
-        let port = 20_000 + (spread + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Forwards connections.
