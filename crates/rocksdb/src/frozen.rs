@@ -13,7 +13,8 @@ use crate::error::failed;
 use crate::pages::Page;
 use crate::scan::reads_in_order;
 
-/// All pages of a view together take about this much memory, bytes.
+/// All pages of a view together take about this much memory, bytes; more if it has more columns than that is pages of
+/// the least size, or larger entries.
 const PAGES: usize = 8 << 20;
 /// Bytes of a page: at most, and at least, however many columns there are.
 const PAGE: (usize, usize) = (1 << 20, 64 << 10);

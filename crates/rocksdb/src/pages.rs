@@ -42,6 +42,8 @@ impl Page {
         size: usize,
     ) -> Result<(), rust_rocksdb::Error> {
         self.bytes.clear();
+        // After an entry of any size the page is one of the usual size again.
+        self.bytes.shrink_to(2 * size);
         self.entries.clear();
         self.end = None;
         self.start.clear();

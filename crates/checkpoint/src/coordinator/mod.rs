@@ -16,7 +16,7 @@
 //!   decides: not the timeout, and not the end of the attempt.
 //! * More than the tolerable number of failures in a row fail the job.
 //! * Savepoints begin at once, beside any checkpoint, and neither subsume nor are subsumed; they do not count, as success
-//!   or failure. One that is to end the attempt keeps everything else from beginning until it is given up, and ends what
+//!   or failure. Of the permitted number they take a place. One that is to end the attempt keeps everything else from beginning until it is given up, and ends what
 //!   is under way when it completes.
 //! * What is acknowledged too late is discarded, once. What might repeat an acknowledgement of a complete checkpoint is
 //!   ignored.

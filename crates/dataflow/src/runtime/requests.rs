@@ -116,6 +116,11 @@ impl Requests {
                 if !waiting.is_empty() {
                     self.under_way.insert(checkpoint, waiting);
                 }
+                if kind.is_final() {
+                    let late = self.final_savepoints.drain(..);
+                    let answer = || Err(Error::cancelled("the job is ending already, with a checkpoint of its own"));
+                    late.for_each(|wanted| wanted.waiting.keep(answer()));
+                }
                 return None;
             }
             CheckpointKind::Savepoint => self.savepoints.pop_front(),
@@ -158,5 +163,28 @@ impl Drop for Requests {
             );
             waiting.keep(Err(error.with("savepoint", statistics.pointer)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pending::pending;
+
+    /// Whoever came too late heard nothing until the attempt was over.
+    #[test]
+    fn a_final_checkpoint_answers_the_final_savepoints_that_wait_behind_it() {
+        let mut requests = Requests::new(None);
+        let (waiting, mut answer) = pending();
+        let target = Some("file:///savepoints".to_owned());
+        let kind = requests.add(Request::StopWithSavepoint { target, is_drained: true, waiting });
+        assert_eq!(kind, Some(CheckpointKind::FinalSavepoint));
+        assert!(requests.begin(7, CheckpointKind::Final).is_none());
+        let error = answer.wait(Duration::ZERO).unwrap().unwrap_err();
+        assert!(error.to_string().contains("is ending already"), "{error}");
+        // It is not there for a later one.
+        assert!(requests.begin(8, CheckpointKind::FinalSavepoint).is_none());
     }
 }

@@ -14,6 +14,7 @@ mod aborted;
 mod damage;
 #[cfg(feature = "rocksdb")]
 mod local_disk;
+#[cfg(feature = "rocksdb")]
 mod ownership;
 #[cfg(feature = "rocksdb")]
 mod place;
