@@ -26,8 +26,7 @@ use crate::runtime::driver::{Driver, DriverThread, SharedCoordinator};
 use crate::runtime::enumerators::{EnumeratorPlan, EnumeratorThread};
 use crate::runtime::io::{Files, IoThread, SharedStore};
 use crate::runtime::message::{Ending, Opening, Report, Restore};
-use crate::runtime::pace::Pace;
-use crate::runtime::pool::{OpenStreams, SnapshotPool};
+use crate::runtime::pool::{OpenStreams, SnapshotPool, SnapshotThreads};
 use crate::runtime::requests::Requests;
 use crate::runtime::watchdog::{Place, Watchdog};
 use crate::runtime::worker::{WorkerSetup, run};
@@ -312,7 +311,7 @@ impl Execution {
         }
     }
 
-    /// Runs one attempt. When it returns, none of its threads is alive.
+    /// Runs one attempt. When it returns, none of its threads is alive, unless the target of a savepoint hangs.
     fn attempt(&self, number: u64, attempt_id: &str) -> Result<Ending> {
         let attempt = Arc::new(Attempt::new(number));
         let ending = self.run_attempt(&attempt, attempt_id);
@@ -339,8 +338,21 @@ impl Execution {
             (None, Role::Member(member)) => (None, Some(member.relay(attempt, hub)?)),
             (None, _) => return Err(Error::internal("nobody coordinates the job")),
         };
-        let pool = SnapshotPool::start(file_threads("snapshot", &watchdog), &self.streams(), attempt)?;
-        let jobs = pool.sender().ok_or_else(|| Error::internal("the pool of threads is closed"))?;
+        let streams = self.streams();
+        let snapshot = |index| {
+            let name = format!("snapshot-{index}");
+            let pace = watchdog.watch(Place::Files(name.clone()));
+            (name, pace)
+        };
+        let pool = SnapshotPool::start((0..SNAPSHOT_THREADS).map(snapshot), &streams, attempt)?;
+        // Nobody waits for these for ever.
+        let savepoint = |index| (format!("savepoint-{index}"), Arc::default());
+        let savepoint_pool = SnapshotPool::start((0..SNAPSHOT_THREADS).map(savepoint), &streams, attempt)?;
+        let closed = || Error::internal("the pool of threads is closed");
+        let jobs = SnapshotThreads {
+            checkpoints: pool.sender().ok_or_else(closed)?,
+            savepoints: savepoint_pool.sender().ok_or_else(closed)?,
+        };
         let settings = &self.resolved.settings;
         let first_worker = self.resolved.process * self.resolved.workers;
         let workers = first_worker..first_worker + self.resolved.workers;
@@ -378,6 +390,7 @@ impl Execution {
         drop(setup);
         watchdog.workers_have_left();
         drop(pool);
+        savepoint_pool.leave(self.resolved.patience.savepoint_grace());
         relay.into_iter().for_each(Relay::join);
         match running.map(DriverThread::join).transpose() {
             Ok(driver) => driver.into_iter().for_each(Driver::finish),
@@ -476,7 +489,8 @@ impl Execution {
             lineage: Arc::clone(&coordination.lineage),
         };
         let pace = watchdog.watch(Place::Files("checkpoint-io".to_owned()));
-        let io = IoThread::start(files, Arc::clone(attempt), pace)?;
+        let savepoint_io = IoThread::start("savepoint-io", files.clone(), Arc::clone(attempt), Arc::default())?;
+        let io = IoThread::start("checkpoint-io", files, Arc::clone(attempt), pace)?;
         let default_target = self.resolved.backend.savepoint_directory().cloned();
         let default_target =
             default_target.or_else(|| self.resolved.settings.checkpointing.savepoint_directory.clone());
@@ -498,8 +512,8 @@ impl Execution {
             self.origin,
             self.resolved.parallelism,
             opening,
-            (hub, io, enumerators),
-            (self.handle.clone(), Requests::new(default_target)),
+            (hub, io, savepoint_io, enumerators),
+            (self.handle.clone(), Requests::new(default_target), self.resolved.patience.savepoint_grace()),
         ))
     }
 
@@ -568,16 +582,6 @@ impl Coordination {
         let begun = lock(&self.coordinator).next_checkpoint();
         lock(&self.store).next_checkpoint_id().max(begun).max(self.first_checkpoint)
     }
-}
-
-/// Names of threads that write snapshots, and where they take their notes.
-fn file_threads(name: &str, watchdog: &Watchdog) -> Vec<(String, Arc<Pace>)> {
-    let thread = |index| {
-        let name = format!("{name}-{index}");
-        let pace = watchdog.watch(Place::Files(name.clone()));
-        (name, pace)
-    };
-    (0..SNAPSHOT_THREADS).map(thread).collect()
 }
 
 /// Runs the workers of this process to their end.

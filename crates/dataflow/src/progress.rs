@@ -221,7 +221,9 @@ impl JobHandle {
     /// a URI or a local path; none: the backend's default directory, else `execution.checkpointing.savepoint-dir`.
     ///
     /// The savepoint is the user's: the job never deletes it, does not count it among its checkpoints, and resumes from
-    /// it only if it is pointed to. Nothing is committed with it. The job goes on, whether it succeeds or fails.
+    /// it only if it is pointed to. Nothing is committed with it. The job goes on, and so do its checkpoints, whether it
+    /// succeeds or fails, or its target hangs: then it begins when there is a directory for it, and is given up with the
+    /// attempt.
     pub fn trigger_savepoint(&self, target: Option<&str>) -> Pending<CheckpointStatistics> {
         let target = target.map(str::to_owned);
         self.ask(|waiting| Request::Savepoint { target, waiting })

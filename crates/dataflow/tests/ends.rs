@@ -6,12 +6,13 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use highwater_backends::{ExternalizedRetention, HashMapStateBackend};
 use highwater_checkpoint::{
     FaultyFileSystem, FileStep, FileSystemCheckpointStorage, JobId, LocalFileSystem, StoragePath,
 };
-use highwater_dataflow::{ExecutionConfig, JobHandle, JobOutcome};
+use highwater_dataflow::{CheckpointStatistics, ExecutionConfig, JobHandle, JobOutcome, Pending};
 use highwater_types::Result;
 use support::{CommitSink, config, counting, has_checkpoint, wait_until};
 
@@ -74,4 +75,87 @@ fn a_cancelled_restore_reads_no_further() {
     let job = directory.path().join(JobId::from_name("restored").to_string());
     let names = std::fs::read_dir(job).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with("chk-")).count(), 1, "a job that has not run loses nothing");
+}
+
+fn answer<T>(mut pending: Pending<T>) -> Result<T> {
+    pending.wait(Duration::from_secs(100)).unwrap()
+}
+
+/// Where the target of a savepoint hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hangs {
+    Directory,
+    State,
+    Metadata,
+}
+
+const HANGS: [Hangs; 3] = [Hangs::Directory, Hangs::State, Hangs::Metadata];
+
+/// A target that hangs until it is released.
+#[derive(Debug, Default)]
+struct Gate {
+    is_entered: AtomicBool,
+    is_open: AtomicBool,
+}
+
+impl Gate {
+    fn befall(&self, hangs: Hangs, step: FileStep, path: &StoragePath) {
+        let is_metadata = path.file_name().is_some_and(|name| name.contains("_metadata"));
+        let here = match hangs {
+            Hangs::Directory => step == FileStep::CreateDirectory,
+            Hangs::State => step == FileStep::Create && !is_metadata,
+            Hangs::Metadata => step == FileStep::Create && is_metadata,
+        };
+        if here && path.path().contains("/savepoints") {
+            self.is_entered.store(true, Ordering::SeqCst);
+            wait_until(|| self.is_open.load(Ordering::SeqCst));
+        }
+    }
+}
+
+/// Runs a job whose savepoint hangs, until it has completed more checkpoints all the same.
+fn with_hanging_savepoint(hangs: Hangs, act: impl FnOnce(&JobHandle, &Gate, Pending<CheckpointStatistics>) + Send) {
+    let directory = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Gate::default());
+    let of_fault = Arc::clone(&gate);
+    let config = on(directory.path(), move |step, path| {
+        of_fault.befall(hangs, step, path);
+        Ok(())
+    });
+    let target = directory.path().join("savepoints").display().to_string();
+    beside("saved", config, |handle| {
+        wait_until(|| has_checkpoint(handle));
+        let savepoint = handle.trigger_savepoint(Some(&target));
+        wait_until(|| gate.is_entered.load(Ordering::SeqCst));
+        let before = handle.progress().completed_checkpoints;
+        wait_until(|| handle.progress().completed_checkpoints >= before + 3);
+        act(handle, &gate, savepoint);
+    });
+}
+
+/// A savepoint shared its threads with the checkpoints and counted as one of them: as long as its target did not answer,
+/// none was completed.
+#[test]
+fn checkpoints_go_on_while_the_target_of_a_savepoint_hangs() {
+    for hangs in HANGS {
+        with_hanging_savepoint(hangs, |handle, gate, savepoint| {
+            gate.is_open.store(true, Ordering::SeqCst);
+            let saved = answer(savepoint).unwrap_or_else(|error| panic!("{hangs:?}: {error}"));
+            let directory = saved.pointer.trim_start_matches("file:");
+            assert!(Path::new(directory).join("_metadata").exists(), "{hangs:?}");
+            handle.stop();
+        });
+    }
+}
+
+/// A cancelled or failed job waited for the target as well, for ever.
+#[test]
+fn a_cancelled_job_ends_while_the_target_of_a_savepoint_hangs() {
+    for hangs in HANGS {
+        with_hanging_savepoint(hangs, |handle, gate, savepoint| {
+            assert_eq!(answer(handle.cancel()).unwrap(), JobOutcome::Cancelled, "{hangs:?}");
+            assert!(answer(savepoint).is_err(), "{hangs:?}");
+            assert!(!gate.is_open.swap(true, Ordering::SeqCst));
+        });
+    }
 }

@@ -16,8 +16,9 @@
 //!   decides: not the timeout, and not the end of the attempt.
 //! * More than the tolerable number of failures in a row fail the job.
 //! * Savepoints begin at once, beside any checkpoint, and neither subsume nor are subsumed; they do not count, as success
-//!   or failure. Of the permitted number they take a place. One that is to end the attempt keeps everything else from beginning until it is given up, and ends what
-//!   is under way when it completes.
+//!   or failure, and of the permitted number they take no place (in Flink they do): their targets may be slow. One that is
+//!   to end the attempt keeps everything else from beginning until it is given up, and ends what is under way when it
+//!   completes.
 //! * What is acknowledged too late is discarded, once. What might repeat an acknowledgement of a complete checkpoint is
 //!   ignored.
 
@@ -82,8 +83,10 @@ pub struct Coordinator<T> {
     attempt: Option<Attempt>,
     last_attempt: u64,
     pending: BTreeMap<u64, Pending<T>>,
-    /// The checkpoint whose metadata is being written.
+    /// The checkpoint, or savepoint that ends the job, whose metadata is being written.
     writing: Option<u64>,
+    /// Another savepoint whose metadata is being written. Its target is the user's, who may have chosen one that hangs.
+    writing_savepoint: Option<u64>,
     aborted: Aborted,
     last_completed: Option<u64>,
     /// End of the minimum pause after the last completion.
@@ -118,6 +121,7 @@ impl<T: Clone> Coordinator<T> {
             last_attempt: 0,
             pending: BTreeMap::new(),
             writing: None,
+            writing_savepoint: None,
             aborted: Aborted::default(),
             last_completed: None,
             pause_end: Duration::ZERO,
@@ -135,7 +139,7 @@ impl<T: Clone> Coordinator<T> {
         if let Some(running) = &self.attempt {
             return Err(Error::internal("an attempt starts while another runs").with("attempt", running.number));
         }
-        if let Some(checkpoint) = self.writing {
+        if let Some(checkpoint) = self.writing() {
             return Err(Error::internal("an attempt starts before the outcome of a metadata write is known")
                 .with("checkpoint", checkpoint));
         }
@@ -199,10 +203,16 @@ impl<T: Clone> Coordinator<T> {
         self.pending.keys().copied()
     }
 
-    /// The checkpoint whose metadata is being written. No attempt may start until the outcome is reported.
+    /// A checkpoint or savepoint whose metadata is being written. No attempt may start until the outcome is reported.
     #[must_use]
     pub fn writing(&self) -> Option<u64> {
-        self.writing
+        self.writing.or(self.writing_savepoint)
+    }
+
+    /// The savepoints among those that are being written.
+    pub fn writing_savepoints(&self) -> impl Iterator<Item = u64> {
+        let is_savepoint = |id: &u64| self.pending.get(id).is_some_and(|pending| pending.kind.is_savepoint());
+        [self.writing.filter(is_savepoint), self.writing_savepoint].into_iter().flatten()
     }
 
     /// The newest checkpoint this coordinator completed.
@@ -269,8 +279,8 @@ impl<T: Clone> Coordinator<T> {
         if self.attempt.take_if(|running| running.number == attempt).is_none() {
             return;
         }
-        let writing = self.writing;
-        for checkpoint in self.pending().filter(|id| Some(*id) != writing).collect::<Vec<_>>() {
+        let writing = [self.writing, self.writing_savepoint];
+        for checkpoint in self.pending().filter(|id| !writing.contains(&Some(*id))).collect::<Vec<_>>() {
             self.abort(checkpoint, AbortReason::AttemptEnded);
         }
     }
@@ -293,7 +303,7 @@ impl<T: Clone> Coordinator<T> {
     }
 
     fn metadata_failed(&mut self, checkpoint: u64, reason: String, unclear: bool) {
-        if self.writing.take_if(|writing| *writing == checkpoint).is_none() {
+        if !self.take_writing(checkpoint) {
             return;
         }
         self.abort(
@@ -368,18 +378,21 @@ impl<T: Clone> Coordinator<T> {
         }
     }
 
-    /// Writes what is acknowledged by all: savepoints in their order, then the newest checkpoint, which makes the older
-    /// ones superfluous.
+    /// Writes what is acknowledged by all: savepoints in their order, and beside them the newest checkpoint, which makes
+    /// the older ones superfluous. The savepoint that ends the job takes its turn with the checkpoints.
     fn write_next(&mut self) {
-        if self.writing.is_some() {
-            return;
-        }
         let acknowledged = || self.pending.iter().filter(|(_, pending)| pending.is_acknowledged());
-        let savepoint = acknowledged().find(|(_, pending)| pending.kind.is_savepoint());
-        if let Some((&checkpoint, pending)) = savepoint.or_else(|| acknowledged().next_back()) {
-            self.writing = Some(checkpoint);
-            let acknowledgements = pending.acknowledgements.clone();
-            self.commands.push(Command::WriteMetadata { checkpoint, acknowledgements });
+        if self.writing_savepoint.is_none() {
+            let savepoint = acknowledged().find(|(_, pending)| pending.kind == CheckpointKind::Savepoint);
+            self.writing_savepoint = savepoint.map(|(id, _)| *id);
+            self.commands.extend(savepoint.map(write));
+        }
+        if self.writing.is_none() {
+            let others = || acknowledged().filter(|(_, pending)| pending.kind != CheckpointKind::Savepoint);
+            let last = others().find(|(_, pending)| pending.kind.is_savepoint());
+            let next = last.or_else(|| others().next_back());
+            self.writing = next.map(|(id, _)| *id);
+            self.commands.extend(next.map(write));
         }
     }
 
@@ -391,12 +404,13 @@ impl<T: Clone> Coordinator<T> {
 
     /// What may begin now.
     fn take_request(&mut self) -> Option<CheckpointKind> {
+        let is_full = self.is_full();
         let attempt = self.attempt.as_mut().filter(|attempt| !attempt.is_failing)?;
         if attempt.schedule.as_mut().is_some_and(|schedule| schedule.take_due(self.now)) {
             attempt.requests.periodic = true;
         }
         let kind = attempt.requests.first(self.now)?;
-        if !kind.is_savepoint() && self.pending.len() >= self.settings.max_concurrent {
+        if !kind.is_savepoint() && is_full {
             return None;
         }
         if kind == CheckpointKind::Periodic && self.now < self.pause_end {
@@ -428,10 +442,17 @@ impl<T: Clone> Coordinator<T> {
         self.commands.push(Command::Begin { attempt: attempt.number, checkpoint, kind });
     }
 
+    /// Whether as many checkpoints are under way as may be. A savepoint holds none up: how long it takes is up to its
+    /// target.
+    fn is_full(&self) -> bool {
+        let is_checkpoint = |pending: &&Pending<T>| pending.kind != CheckpointKind::Savepoint;
+        self.pending.values().filter(is_checkpoint).count() >= self.settings.max_concurrent
+    }
+
     /// When the next checkpoint may begin, as far as time alone decides it.
     fn next_begin(&self) -> Option<Duration> {
         let attempt = self.attempt.as_ref().filter(|attempt| !attempt.is_failing)?;
-        if self.pending.len() >= self.settings.max_concurrent {
+        if self.is_full() {
             return None;
         }
         match attempt.requests.last {
@@ -444,7 +465,16 @@ impl<T: Clone> Coordinator<T> {
 
     /// Takes the checkpoint being written out of the pending ones, if it is this one.
     fn end_write(&mut self, checkpoint: u64) -> Option<Pending<T>> {
-        self.writing.take_if(|writing| *writing == checkpoint)?;
-        self.pending.remove(&checkpoint)
+        self.take_writing(checkpoint).then(|| self.pending.remove(&checkpoint))?
     }
+
+    /// Whether this one was being written. Now it is not any more.
+    fn take_writing(&mut self, checkpoint: u64) -> bool {
+        let of_any = [&mut self.writing, &mut self.writing_savepoint];
+        of_any.into_iter().any(|writing| writing.take_if(|writing| *writing == checkpoint).is_some())
+    }
+}
+
+fn write<T: Clone>((checkpoint, pending): (&u64, &Pending<T>)) -> Command<T> {
+    Command::WriteMetadata { checkpoint: *checkpoint, acknowledgements: pending.acknowledgements.clone() }
 }

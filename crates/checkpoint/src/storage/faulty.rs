@@ -101,13 +101,8 @@ impl CheckpointStorage for FaultyStorage {
         self.storage.savepoint_streams(directory, cancel)
     }
 
-    fn begin_savepoint(
-        &self,
-        job: JobId,
-        checkpoint_id: u64,
-        target: &StoragePath,
-    ) -> Result<Box<dyn CheckpointLocation>> {
-        self.storage.begin_savepoint(job, checkpoint_id, target)
+    fn begin_savepoint(&self, job: JobId, target: &StoragePath) -> Result<Box<dyn CheckpointLocation>> {
+        self.storage.begin_savepoint(job, target)
     }
 
     fn resolve(&self, pointer: &str) -> Result<ResolvedSnapshot> {

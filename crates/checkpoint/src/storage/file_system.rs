@@ -109,13 +109,8 @@ impl CheckpointStorage for FileSystemCheckpointStorage {
         Ok(self.settings().streams(Some(&self.job(job)?), checkpoint_id, cancel))
     }
 
-    fn begin_savepoint(
-        &self,
-        job: JobId,
-        checkpoint_id: u64,
-        target: &StoragePath,
-    ) -> Result<Box<dyn CheckpointLocation>> {
-        begin_savepoint(self.fs.as_ref(), self.settings(), job, checkpoint_id, target)
+    fn begin_savepoint(&self, job: JobId, target: &StoragePath) -> Result<Box<dyn CheckpointLocation>> {
+        begin_savepoint(self.fs.as_ref(), self.settings(), job, target)
     }
 
     fn savepoint_streams(

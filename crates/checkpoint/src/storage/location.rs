@@ -60,7 +60,14 @@ impl CheckpointStorageAccess for DirectoryAccess {
             other_directories.push(self.job.shared());
         }
         let fs = Arc::clone(self.job.file_system());
-        Ok(Box::new(DirectoryLocation { checkpoint_id, fs, directory, other_directories, streams, cancel }))
+        Ok(Box::new(DirectoryLocation {
+            checkpoint_id: Some(checkpoint_id),
+            fs,
+            directory,
+            other_directories,
+            streams,
+            cancel,
+        }))
     }
 
     fn directory(&self) -> Option<&JobDirectory> {
@@ -70,7 +77,7 @@ impl CheckpointStorageAccess for DirectoryAccess {
 
 /// A checkpoint or savepoint in a directory of its own.
 pub(super) struct DirectoryLocation {
-    pub(super) checkpoint_id: u64,
+    pub(super) checkpoint_id: Option<u64>,
     pub(super) fs: Arc<dyn FileSystem>,
     pub(super) directory: StoragePath,
     /// Other directories that hold something of the checkpoint: its own name, shared files.
@@ -86,7 +93,7 @@ impl fmt::Debug for DirectoryLocation {
 }
 
 impl CheckpointLocation for DirectoryLocation {
-    fn checkpoint_id(&self) -> u64 {
+    fn checkpoint_id(&self) -> Option<u64> {
         self.checkpoint_id
     }
 
@@ -152,8 +159,8 @@ impl fmt::Debug for MemoryLocation {
 }
 
 impl CheckpointLocation for MemoryLocation {
-    fn checkpoint_id(&self) -> u64 {
-        self.checkpoint_id
+    fn checkpoint_id(&self) -> Option<u64> {
+        Some(self.checkpoint_id)
     }
 
     fn directory(&self) -> Option<&StoragePath> {

@@ -62,12 +62,7 @@ pub trait CheckpointStorage: Debug + Send + Sync {
 
     /// Makes room for a savepoint: a new directory `savepoint-<6 digits of the job id>-<12 random digits>` below `target`,
     /// which takes state of both scopes. Savepoints are the user's: no store of checkpoints ever deletes one.
-    fn begin_savepoint(
-        &self,
-        job: JobId,
-        checkpoint_id: u64,
-        target: &StoragePath,
-    ) -> Result<Box<dyn CheckpointLocation>>;
+    fn begin_savepoint(&self, job: JobId, target: &StoragePath) -> Result<Box<dyn CheckpointLocation>>;
 
     /// Streams of a savepoint in this [directory](CheckpointLocation::directory), for the subtasks that write it. Creates
     /// nothing; takes no lock.
@@ -99,8 +94,8 @@ pub trait CheckpointStorageAccess: Debug + Send + Sync {
 /// It becomes a checkpoint with [`write_metadata`](Self::write_metadata), or goes away with
 /// [`discard`](Self::discard); dropping it does neither.
 pub trait CheckpointLocation: Debug + Send + Sync {
-    /// Id of the checkpoint.
-    fn checkpoint_id(&self) -> u64;
+    /// Id of the checkpoint; none of a savepoint, whose directory is there before it has one.
+    fn checkpoint_id(&self) -> Option<u64>;
 
     /// The directory that its metadata will lie in; none in memory.
     fn directory(&self) -> Option<&StoragePath>;

@@ -21,7 +21,6 @@ pub(super) fn begin_savepoint(
     fs: Option<&Arc<dyn FileSystem>>,
     settings: StreamSettings,
     job: JobId,
-    checkpoint_id: u64,
     target: &StoragePath,
 ) -> Result<Box<dyn CheckpointLocation>> {
     validate_checkpoint_dir(target)?;
@@ -34,7 +33,7 @@ pub(super) fn begin_savepoint(
     let cancel = CancelToken::new();
     let streams = savepoint_streams(Some(&fs), settings, &directory, cancel.clone())?;
     let other_directories = vec![target.clone()];
-    Ok(Box::new(DirectoryLocation { checkpoint_id, fs, directory, other_directories, streams, cancel }))
+    Ok(Box::new(DirectoryLocation { checkpoint_id: None, fs, directory, other_directories, streams, cancel }))
 }
 
 /// The streams of a savepoint: all state lies in its own directory.

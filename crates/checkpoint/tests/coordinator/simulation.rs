@@ -80,7 +80,7 @@ pub(crate) struct World {
     /// On the way to the coordinator.
     messages: Vec<Event<u64>>,
     /// The metadata write under way.
-    write: Option<(u64, BTreeMap<u32, u64>)>,
+    writes: BTreeMap<u64, BTreeMap<u32, u64>>,
     fates: BTreeMap<u64, Fate>,
     kinds: BTreeMap<u64, CheckpointKind>,
     /// Requests for savepoints that have not begun.
@@ -121,7 +121,7 @@ impl World {
             final_complete: false,
             failures_in_a_row: 0,
             messages: Vec::new(),
-            write: None,
+            writes: BTreeMap::new(),
             fates: BTreeMap::new(),
             kinds: BTreeMap::new(),
             wanted: [0; 2],
@@ -199,7 +199,8 @@ impl World {
     }
 
     fn finish_write(&mut self) {
-        let Some((checkpoint, acknowledgements)) = self.write.take() else { return };
+        let any = if self.random.percent(50) { self.writes.pop_first() } else { self.writes.pop_last() };
+        let Some((checkpoint, acknowledgements)) = any else { return };
         let roll = if self.has_faults { self.random.below(100) } else { 0 };
         match roll {
             0..75 => {
@@ -248,13 +249,12 @@ impl World {
         if self.runs {
             self.runs = false;
             self.feed(Event::AttemptEnded { attempt: self.attempt });
-            let writing = self.write.as_ref().map(|(checkpoint, _)| *checkpoint);
-            assert_eq!(self.coordinator.pending().collect::<Vec<_>>(), Vec::from_iter(writing));
+            assert_eq!(self.coordinator.pending().collect::<Vec<_>>(), self.writes.keys().copied().collect::<Vec<_>>());
         }
     }
 
     fn start_attempt(&mut self) {
-        if self.runs || self.write.is_some() {
+        if self.runs || !self.writes.is_empty() {
             return;
         }
         self.attempt += 1;
@@ -278,10 +278,10 @@ impl World {
     /// Kills the process: only what is durable is left. A write under way may have made it or not.
     fn kill(&mut self) {
         self.outcome.trace.push("killed".into());
-        if let Some((checkpoint, acknowledgements)) = self.write.take()
-            && self.random.percent(50)
-        {
-            self.make_durable(checkpoint, acknowledgements);
+        while let Some((checkpoint, acknowledgements)) = self.writes.pop_first() {
+            if self.random.percent(50) {
+                self.make_durable(checkpoint, acknowledgements);
+            }
         }
         self.messages.clear();
         self.fates.clear();
@@ -330,7 +330,7 @@ impl World {
     }
 
     fn drain(&mut self) {
-        while !self.messages.is_empty() || self.write.is_some() {
+        while !self.messages.is_empty() || !self.writes.is_empty() {
             self.deliver();
             self.finish_write();
         }
@@ -414,7 +414,9 @@ impl World {
     }
 
     fn write_metadata(&mut self, checkpoint: u64, acknowledgements: BTreeMap<u32, u64>) {
-        assert!(self.write.is_none(), "two writes at once");
+        let is_beside = |id: &u64| self.kinds[id] == CheckpointKind::Savepoint;
+        let mut others = self.writes.keys().map(is_beside);
+        assert!(others.all(|other| other != is_beside(&checkpoint)), "two writes of a kind at once");
         assert_eq!(self.fates[&checkpoint], Fate::UnderWay);
         let subtasks: Vec<_> = acknowledgements.keys().copied().collect();
         assert_eq!(subtasks, (0..self.subtasks).collect::<Vec<_>>(), "not all have acknowledged");
@@ -423,7 +425,7 @@ impl World {
             assert_eq!((piece.attempt, piece.checkpoint, piece.subtask), (self.attempt, checkpoint, *subtask));
             assert!(!piece.discarded);
         }
-        self.write = Some((checkpoint, acknowledgements));
+        self.writes.insert(checkpoint, acknowledgements);
     }
 
     fn complete(&mut self, attempt: u64, checkpoint: u64, kind: CheckpointKind) {

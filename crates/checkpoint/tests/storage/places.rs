@@ -51,7 +51,7 @@ fn a_checkpoint_is_complete_when_its_metadata_is_in_place() {
     let access = storage.open(JobId::from_name("job")).unwrap();
     let job = access.directory().unwrap();
     let location = access.begin(7).unwrap();
-    assert_eq!(location.checkpoint_id(), 7);
+    assert_eq!(location.checkpoint_id(), Some(7));
     assert_eq!(job.checkpoints().unwrap(), [CheckpointEntry { id: 7, complete: false }]);
 
     let completed = location.write_metadata(b"bytes").unwrap();
@@ -194,7 +194,7 @@ fn a_savepoint_has_one_directory_for_everything() {
     let (guard, base) = scratch();
     let storage = storage_on(&local(), &base.join("cp"));
     let job = JobId::from_name("job");
-    let location = storage.begin_savepoint(job, 9, &base.join("sp")).unwrap();
+    let location = storage.begin_savepoint(job, &base.join("sp")).unwrap();
     let streams = location.streams();
     let handles = [StateScope::Exclusive, StateScope::Shared].map(|scope| {
         let handle = write_stream(streams.as_ref(), scope, "saved").unwrap();
@@ -215,7 +215,7 @@ fn a_savepoint_has_one_directory_for_everything() {
     }
 
     // The next one has a directory of its own; a discarded one leaves none.
-    let second = storage.begin_savepoint(job, 10, &base.join("sp")).unwrap();
+    let second = storage.begin_savepoint(job, &base.join("sp")).unwrap();
     assert_eq!(names(guard.path().join("sp")).len(), 2);
     second.discard().unwrap();
     assert_eq!(names(guard.path().join("sp")), [directory]);
@@ -224,11 +224,11 @@ fn a_savepoint_has_one_directory_for_everything() {
 #[test]
 fn a_savepoint_of_the_memory_storage_is_one_file() {
     let (guard, base) = scratch();
-    let location = JobManagerCheckpointStorage::new().begin_savepoint(JobId::from_name("job"), 1, &base).unwrap();
+    let location = JobManagerCheckpointStorage::new().begin_savepoint(JobId::from_name("job"), &base).unwrap();
     let handle = write_stream(location.streams().as_ref(), StateScope::Exclusive, "saved").unwrap();
     assert!(matches!(handle, StreamHandle::Inline { .. }));
     location.write_metadata(b"metadata").unwrap();
     assert_eq!(names(guard.path().join(&names(guard.path())[0])), ["_metadata"]);
-    let bad = JobManagerCheckpointStorage::new().begin_savepoint(JobId::from_name("job"), 1, &path("file:///"));
+    let bad = JobManagerCheckpointStorage::new().begin_savepoint(JobId::from_name("job"), &path("file:///"));
     assert_eq!(bad.unwrap_err().kind(), ErrorKind::Configuration);
 }

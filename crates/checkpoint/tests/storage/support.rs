@@ -83,7 +83,7 @@ impl Job {
     /// Writes the state of a checkpoint: one inline stream, one exclusive file, one shared file, and the shared file of
     /// the checkpoint before.
     pub(crate) fn write_state(&self, location: &dyn CheckpointLocation) -> Result<CheckpointMetadata> {
-        let id = location.checkpoint_id();
+        let id = location.checkpoint_id().unwrap();
         let streams = location.streams();
         let write = |scope, name: String| Ok((name.clone(), write_stream(streams.as_ref(), scope, &name)?));
         let mut shared: Vec<_> = self.last_shared.iter().cloned().collect();

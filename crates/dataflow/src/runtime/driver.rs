@@ -12,9 +12,9 @@ use highwater_types::{Error, Result};
 use super::attempt::{Attempt, catch, lock, panicked};
 use super::control::{Hub, Orders};
 use super::enumerators::{Decision, EnumeratorEvent, EnumeratorStates, EnumeratorThread};
-use super::io::{Acknowledgement, IoDone, IoJob, IoThread, Written};
+use super::io::{Acknowledgement, IoDone, IoJob, IoThread, Waited, Written};
 use super::message::{Ending, Opening, Order, Report};
-use super::requests::{Request, Requests};
+use super::requests::{Next, Request, Requests};
 use crate::cluster::protocol::Failure;
 use crate::progress::{CheckpointStatistics, JobHandle, JobStatus};
 
@@ -31,9 +31,13 @@ pub(crate) struct Driver {
     opening: Opening,
     hub: Hub,
     io: IoThread,
+    /// For savepoints alone.
+    savepoint_io: IoThread,
     enumerators: EnumeratorThread,
     handle: JobHandle,
     requests: Requests,
+    /// How long the end of the attempt waits for savepoints.
+    savepoint_grace: Duration,
 
     ready: BTreeSet<u32>,
     finished: BTreeSet<u32>,
@@ -41,7 +45,9 @@ pub(crate) struct Driver {
     /// Checkpoints under way, and when they began.
     begun: BTreeMap<u64, (Instant, CheckpointKind)>,
     /// Where the savepoints among them go, until the workers know.
-    savepoints: BTreeMap<u64, String>,
+    directories: BTreeMap<u64, String>,
+    /// The savepoints of this attempt.
+    savepoints: BTreeSet<u64>,
     /// What the enumerators hold of them.
     enumerated: BTreeMap<u64, EnumeratorStates>,
     is_stopping: bool,
@@ -57,8 +63,8 @@ impl Driver {
         origin: Instant,
         workers: u32,
         opening: Opening,
-        (hub, io, enumerators): (Hub, IoThread, EnumeratorThread),
-        (handle, requests): (JobHandle, Requests),
+        (hub, io, savepoint_io, enumerators): (Hub, IoThread, IoThread, EnumeratorThread),
+        (handle, requests, savepoint_grace): (JobHandle, Requests, Duration),
     ) -> Self {
         Self {
             attempt,
@@ -68,14 +74,17 @@ impl Driver {
             opening,
             hub,
             io,
+            savepoint_io,
             enumerators,
             handle,
             requests,
+            savepoint_grace,
             ready: BTreeSet::new(),
             finished: BTreeSet::new(),
             committed: BTreeSet::new(),
             begun: BTreeMap::new(),
-            savepoints: BTreeMap::new(),
+            directories: BTreeMap::new(),
+            savepoints: BTreeSet::new(),
             enumerated: BTreeMap::new(),
             is_stopping: false,
             ending: None,
@@ -121,7 +130,7 @@ impl Driver {
                 self.attempt.fail(error);
             }
         }
-        while let Some(done) = self.io.poll() {
+        while let Some(done) = self.io.poll().or_else(|| self.savepoint_io.poll()) {
             self.io_done(done);
         }
         while let Some(decision) = self.enumerators.poll() {
@@ -144,8 +153,10 @@ impl Driver {
 
     /// Somebody wants a checkpoint or savepoint. What cannot be is answered at once.
     fn request(&mut self, request: Request) {
-        if let Some(kind) = self.requests.add(request) {
-            self.handle_event(Event::Trigger { kind });
+        match self.requests.add(request) {
+            Some(Next::Trigger(kind)) => self.handle_event(Event::Trigger { kind }),
+            Some(Next::MakeRoom { request, target }) => self.savepoint_io.submit(IoJob::MakeRoom { request, target }),
+            None => {}
         }
     }
 
@@ -153,6 +164,7 @@ impl Driver {
     pub(crate) fn finish(mut self) {
         self.attempt.close_requests();
         self.handle_event(Event::AttemptEnded { attempt: self.attempt.number });
+        self.finish_savepoints();
         while lock(&self.coordinator).writing().is_some() {
             match self.io.wait() {
                 Some(done) => self.io_done(done),
@@ -163,6 +175,50 @@ impl Driver {
         self.io.close();
         while let Some(done) = self.io.wait() {
             self.io_done(done);
+        }
+    }
+
+    /// Waits for what is to be done about savepoints, for a while: their targets are not the job's.
+    fn finish_savepoints(&mut self) {
+        let deadline = Instant::now() + self.savepoint_grace;
+        while self.writing_savepoint().is_some() {
+            match self.savepoint_io.wait_until(deadline) {
+                Waited::Done(done) => self.io_done(done),
+                Waited::Ended | Waited::TimedOut => break,
+            }
+        }
+        self.savepoint_io.close();
+        loop {
+            match self.savepoint_io.wait_until(deadline) {
+                Waited::Done(done) => self.io_done(done),
+                Waited::Ended => return,
+                Waited::TimedOut => break,
+            }
+        }
+        tracing::warn!(
+            waited = ?self.savepoint_grace,
+            "the target of a savepoint does not answer: the attempt ends without it, and what is there of it stays"
+        );
+        if self.savepoint_io.abandon()
+            && let Waited::Done(done) = self.savepoint_io.wait_until(Instant::now() + self.savepoint_grace)
+        {
+            self.io_done(done);
+        }
+        while let Some(checkpoint) = self.writing_savepoint() {
+            let reason = "its target does not answer".to_owned();
+            self.handle_event(Event::MetadataFailed { checkpoint, reason, unclear: true });
+        }
+    }
+
+    fn writing_savepoint(&self) -> Option<u64> {
+        lock(&self.coordinator).writing_savepoints().next()
+    }
+
+    /// The thread that has the files of a checkpoint or savepoint.
+    fn io_of(&self, checkpoint: u64) -> &IoThread {
+        match self.savepoints.contains(&checkpoint) {
+            true => &self.savepoint_io,
+            false => &self.io,
         }
     }
 
@@ -243,12 +299,17 @@ impl Driver {
             IoDone::Begun { checkpoint, result: Ok(savepoint) } => {
                 // It may have been given up meanwhile.
                 if self.begun.contains_key(&checkpoint) {
-                    self.savepoints.extend(savepoint.map(|directory| (checkpoint, directory)));
+                    self.directories.extend(savepoint.map(|directory| (checkpoint, directory)));
                     self.enumerators.tell(EnumeratorEvent::Snapshot { checkpoint });
                 }
             }
             IoDone::Begun { checkpoint, result: Err(error) } => {
                 self.handle_event(Event::BeginFailed { checkpoint, reason: error.to_string() });
+            }
+            IoDone::Room { request, result } => {
+                if let Some(kind) = self.requests.room(request, result) {
+                    self.handle_event(Event::Trigger { kind });
+                }
             }
             IoDone::Written { checkpoint, result: Ok(written), .. } => {
                 self.completed(checkpoint, written);
@@ -270,7 +331,7 @@ impl Driver {
             }
             Decision::Snapshot { checkpoint, result } => {
                 let Some((_, kind)) = self.begun.get(&checkpoint) else { return };
-                let (is_final, savepoint) = (kind.is_final(), self.savepoints.remove(&checkpoint));
+                let (is_final, savepoint) = (kind.is_final(), self.directories.remove(&checkpoint));
                 match result {
                     Ok(states) => {
                         self.enumerated.insert(checkpoint, states);
@@ -315,13 +376,20 @@ impl Driver {
                     self.ending = Some(if savepoint.is_drained { Ending::Finished } else { Ending::Stopped });
                     self.handle.update(|progress| progress.status = JobStatus::Finishing);
                 }
-                self.io.submit(IoJob::Begin { checkpoint, savepoint: savepoint.map(|savepoint| savepoint.target) });
+                match savepoint {
+                    Some(savepoint) => {
+                        self.savepoints.insert(checkpoint);
+                        self.savepoint_io.submit(IoJob::TakeRoom { request: savepoint.request, checkpoint });
+                        self.io.submit(IoJob::BeginSavepoint { checkpoint, directory: savepoint.directory });
+                    }
+                    None => self.io.submit(IoJob::Begin { checkpoint }),
+                }
             }
             Command::WriteMetadata { checkpoint, acknowledgements } => {
                 let acknowledgements = acknowledgements.into_values().collect();
                 let kind = self.begun.get(&checkpoint).map_or(CheckpointKind::Periodic, |(_, kind)| *kind);
                 let enumerators = self.enumerated.remove(&checkpoint).unwrap_or_default();
-                self.io.submit(IoJob::Write { checkpoint, kind, acknowledgements, enumerators });
+                self.io_of(checkpoint).submit(IoJob::Write { checkpoint, kind, acknowledgements, enumerators });
             }
             // The user's: the sinks commit nothing with it, and no store builds on it.
             Command::Complete { kind: CheckpointKind::Savepoint, .. } => {}
@@ -340,7 +408,7 @@ impl Driver {
                     self.handle.update(|progress| progress.status = JobStatus::Running);
                 }
                 self.enumerated.remove(&checkpoint);
-                self.savepoints.remove(&checkpoint);
+                self.directories.remove(&checkpoint);
                 if reason.is_failure() {
                     tracing::warn!(checkpoint, %reason, "checkpoint given up");
                     self.handle.update(|progress| progress.failed_checkpoints += 1);
@@ -348,7 +416,9 @@ impl Driver {
                 self.orders().broadcast(&Order::Abort { checkpoint });
             }
             Command::Discard { checkpoint, payloads, extent } => {
-                self.io.submit(IoJob::Discard { checkpoint, payloads, extent });
+                // All files of a savepoint are in its directory.
+                let payloads = if self.savepoints.contains(&checkpoint) { Vec::new() } else { payloads };
+                self.io_of(checkpoint).submit(IoJob::Discard { checkpoint, payloads, extent });
             }
             Command::FailJob { reason } => self.attempt.fail(Error::storage(reason)),
         }

@@ -1,11 +1,13 @@
-//! The coordinator's own thread for files: it makes places for checkpoints, writes metadata, keeps and deletes. No
-//! record ever waits for it.
+//! The coordinator's own threads for files: they make places for checkpoints, write metadata, keep and delete. No record
+//! ever waits for them. One is for checkpoints; the other for savepoints, whose target is the user's, who may have chosen
+//! one that hangs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use highwater_checkpoint::{
     CheckpointKind, CheckpointLocation, CheckpointMetadata, CheckpointStorage, CheckpointStorageAccess,
     CompletedCheckpoint, CompletedCheckpointStore, DiscardExtent, JobId, MetadataVersion, StoragePath, StreamHandle,
@@ -25,8 +27,21 @@ pub(crate) type Acknowledgement = Arc<CheckpointMetadata>;
 pub(crate) enum IoJob {
     Begin {
         checkpoint: u64,
-        /// The directory that gets a savepoint.
-        savepoint: Option<StoragePath>,
+    },
+    /// Answers that a savepoint has begun in this directory, in order with the checkpoints.
+    BeginSavepoint {
+        checkpoint: u64,
+        directory: String,
+    },
+    /// Makes a directory for a savepoint that is asked for.
+    MakeRoom {
+        request: u64,
+        target: StoragePath,
+    },
+    /// The savepoint that the room was made for begins.
+    TakeRoom {
+        request: u64,
+        checkpoint: u64,
     },
     Write {
         checkpoint: u64,
@@ -52,7 +67,8 @@ impl IoJob {
     /// What it is, for the watchdog.
     fn name(&self) -> &'static str {
         match self {
-            Self::Begin { .. } => "making room for a checkpoint",
+            Self::Begin { .. } | Self::BeginSavepoint { .. } => "making room for a checkpoint",
+            Self::MakeRoom { .. } | Self::TakeRoom { .. } => "making room for a savepoint",
             Self::Write { .. } => "writing metadata",
             Self::Discard { .. } | Self::DiscardState { .. } => DISCARDING,
         }
@@ -61,6 +77,8 @@ impl IoJob {
 
 /// What became of it.
 pub(crate) enum IoDone {
+    /// With the directory that was made.
+    Room { request: u64, result: Result<String> },
     /// With the directory of a savepoint.
     Begun { checkpoint: u64, result: Result<Option<String>> },
     Written {
@@ -81,18 +99,38 @@ pub(crate) struct Written {
 /// The completed checkpoints of the job, over all attempts of this process.
 pub(crate) type SharedStore = Arc<Mutex<CompletedCheckpointStore>>;
 
-/// The thread of one attempt. Dropping it waits until all work is done.
+/// A thread of one attempt. Dropping it waits until all work is done.
 pub(crate) struct IoThread {
     jobs: Option<Sender<IoJob>>,
     done: Receiver<IoDone>,
     thread: Option<JoinHandle<()>>,
+    last_word: Arc<Mutex<LastWord>>,
+}
+
+/// Whether the job is to resume from the savepoint that is being written. Said once: by the thread, when it notes the
+/// savepoint, or by whoever waits for it no longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LastWord {
+    #[default]
+    None,
+    Noted,
+    Abandoned,
+}
+
+/// What a wait comes to.
+pub(crate) enum Waited {
+    Done(IoDone),
+    /// The thread has ended.
+    Ended,
+    TimedOut,
 }
 
 impl IoThread {
-    pub(crate) fn start(files: Files, attempt: Arc<Attempt>, pace: Arc<Pace>) -> Result<Self> {
+    pub(crate) fn start(name: &str, files: Files, attempt: Arc<Attempt>, pace: Arc<Pace>) -> Result<Self> {
         let (jobs, receiver) = unbounded::<IoJob>();
         let (sender, done) = unbounded();
-        let mut state = Io { files, locations: BTreeMap::new(), half_discarded: Vec::new() };
+        let last_word = Arc::default();
+        let mut state = Io::new(files, Arc::clone(&last_word));
         let run = move || {
             for job in receiver {
                 let turn = pace.begin_named(job.name());
@@ -106,10 +144,10 @@ impl IoThread {
             state.give_up();
         };
         let thread = thread::Builder::new()
-            .name("checkpoint-io".to_owned())
+            .name(name.to_owned())
             .spawn(run)
             .map_err(|error| Error::storage("the thread for checkpoint files could not be started").because(error))?;
-        Ok(Self { jobs: Some(jobs), done, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), done, thread: Some(thread), last_word })
     }
 
     pub(crate) fn submit(&self, job: IoJob) {
@@ -128,6 +166,29 @@ impl IoThread {
     /// Waits for the next outcome; none once the thread has ended.
     pub(crate) fn wait(&self) -> Option<IoDone> {
         self.done.recv().ok()
+    }
+
+    /// As [`wait`](Self::wait), but not for ever.
+    pub(crate) fn wait_until(&self, deadline: Instant) -> Waited {
+        match self.done.recv_deadline(deadline) {
+            Ok(done) => Waited::Done(done),
+            Err(RecvTimeoutError::Disconnected) => Waited::Ended,
+            Err(RecvTimeoutError::Timeout) => Waited::TimedOut,
+        }
+    }
+
+    /// Leaves the thread, which hangs, to itself. From now on it has no say in what the job resumes from. True if it has
+    /// had it: then the outcome is about to arrive.
+    pub(crate) fn abandon(&mut self) -> bool {
+        let mut last_word = lock(&self.last_word);
+        let is_noted = *last_word == LastWord::Noted;
+        if !is_noted {
+            *last_word = LastWord::Abandoned;
+        }
+        self.jobs = None;
+        // Not joined.
+        self.thread = None;
+        is_noted
     }
 
     /// Takes no more work.
@@ -157,6 +218,9 @@ pub(crate) struct Files {
 
 struct Io {
     files: Files,
+    last_word: Arc<Mutex<LastWord>>,
+    /// Directories of savepoints that have not begun, by request.
+    rooms: BTreeMap<u64, Box<dyn CheckpointLocation>>,
     /// Checkpoints under way.
     locations: BTreeMap<u64, Box<dyn CheckpointLocation>>,
     /// Those that could not be removed. Mostly a file came in between, of a subtask that did not know yet; its thread is
@@ -173,11 +237,26 @@ struct HalfDiscarded {
 }
 
 impl Io {
+    fn new(files: Files, last_word: Arc<Mutex<LastWord>>) -> Self {
+        Self { files, last_word, rooms: BTreeMap::new(), locations: BTreeMap::new(), half_discarded: Vec::new() }
+    }
+
     fn run(&mut self, job: IoJob, done: &Sender<IoDone>) {
         match job {
-            IoJob::Begin { checkpoint, savepoint } => {
-                let result = catch(|| self.begin(checkpoint, savepoint.as_ref()));
+            IoJob::Begin { checkpoint } => {
+                let result = catch(|| self.begin(checkpoint)).map(|()| None);
                 let _ = done.send(IoDone::Begun { checkpoint, result });
+            }
+            IoJob::BeginSavepoint { checkpoint, directory } => {
+                let _ = done.send(IoDone::Begun { checkpoint, result: Ok(Some(directory)) });
+            }
+            IoJob::MakeRoom { request, target } => {
+                let result = catch(|| self.make_room(request, &target));
+                let _ = done.send(IoDone::Room { request, result });
+            }
+            IoJob::TakeRoom { request, checkpoint } => {
+                let room = self.rooms.remove(&request);
+                self.locations.extend(room.map(|room| (checkpoint, room)));
             }
             IoJob::Write { checkpoint, kind, acknowledgements, enumerators } => {
                 match catch(|| self.write(checkpoint, kind, &acknowledgements, enumerators)) {
@@ -209,19 +288,17 @@ impl Io {
         }
     }
 
-    fn begin(&mut self, checkpoint: u64, savepoint: Option<&StoragePath>) -> Result<Option<String>> {
-        let Files { job, storage, access, .. } = &self.files;
-        let (location, directory) = match savepoint {
-            Some(target) => {
-                let location = storage.begin_savepoint(*job, checkpoint, target)?;
-                let directory = location.directory().map(ToString::to_string);
-                let directory = directory.ok_or_else(|| Error::internal("a savepoint without a directory"))?;
-                (location, Some(directory))
-            }
-            None => (access.begin(checkpoint)?, None),
-        };
+    fn begin(&mut self, checkpoint: u64) -> Result<()> {
+        let location = self.files.access.begin(checkpoint)?;
         self.locations.insert(checkpoint, location);
-        Ok(directory)
+        Ok(())
+    }
+
+    fn make_room(&mut self, request: u64, target: &StoragePath) -> Result<String> {
+        let location = self.files.storage.begin_savepoint(self.files.job, target)?;
+        let directory = location.directory().map(ToString::to_string);
+        self.rooms.insert(request, location);
+        directory.ok_or_else(|| Error::internal("a savepoint without a directory"))
     }
 
     fn write(
@@ -240,7 +317,12 @@ impl Io {
         if kind == CheckpointKind::FinalSavepoint {
             // Before the sinks commit what it covers: from then on the job must not fall back behind it.
             let own: Vec<u64> = lock(&self.files.store).checkpoints().map(|own| own.id()).collect();
+            let mut last_word = lock(&self.last_word);
+            if *last_word == LastWord::Abandoned {
+                return Err(Error::cancelled("nobody waits for the savepoint any more"));
+            }
             lock(&self.files.lineage).stop_with(completed.pointer(), checkpoint, &own)?;
+            *last_word = LastWord::Noted;
         }
         self.locations.remove(&checkpoint);
         Ok(completed)
@@ -278,6 +360,11 @@ impl Io {
 
     /// Nobody writes any more: what still cannot be removed stays.
     fn give_up(&mut self) {
+        for room in std::mem::take(&mut self.rooms).into_values() {
+            if let Err(error) = room.discard() {
+                tracing::warn!(?room, %error, "the directory of a savepoint that did not begin could not be removed");
+            }
+        }
         self.discard_again();
         for HalfDiscarded { checkpoint, error, .. } in &self.half_discarded {
             tracing::warn!(checkpoint, %error, "an aborted checkpoint could not be removed; the next start removes it");
@@ -319,7 +406,7 @@ mod tests {
     struct Stuck(Box<dyn CheckpointLocation>);
 
     impl CheckpointLocation for Stuck {
-        fn checkpoint_id(&self) -> u64 {
+        fn checkpoint_id(&self) -> Option<u64> {
             self.0.checkpoint_id()
         }
 
@@ -368,7 +455,7 @@ mod tests {
         let store = Arc::new(Mutex::new(store));
         let lineage = Arc::new(Mutex::new(crate::start::Lineage::read(access.directory()).unwrap()));
         let place = Files { job, storage: Arc::new(storage), access: Arc::clone(&access), store, lineage };
-        let mut io = Io { files: place, locations, half_discarded: Vec::new() };
+        let mut io = Io { locations, ..Io::new(place, Arc::default()) };
         io.discard(1, vec![Arc::new(metadata)], DiscardExtent::Checkpoint);
         assert_eq!(files(), 1);
         io.discard_again();

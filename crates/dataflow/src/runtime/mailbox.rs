@@ -17,7 +17,7 @@ use super::attempt::Attempt;
 use super::control::Link;
 use super::message::{Assignment, Report};
 use super::pace::Pace;
-use super::pool::{Done, Frozen, Job};
+use super::pool::{Done, Frozen, Job, SnapshotThreads};
 use super::splits::SplitInbox;
 use super::time::{self, Time};
 use super::timing::CheckpointTimer;
@@ -74,7 +74,7 @@ pub(crate) struct Mailbox {
     /// Id of the checkpoint that ends epoch 0.
     first_checkpoint: u64,
     link: Link,
-    jobs: Sender<Job>,
+    jobs: SnapshotThreads,
     replies: (Sender<Done>, Receiver<Done>),
     /// Largest acknowledgement in bytes.
     limit: u64,
@@ -105,7 +105,7 @@ impl Mailbox {
         (pace, meters): (Arc<Pace>, Operators),
         first_checkpoint: u64,
         link: Link,
-        jobs: Sender<Job>,
+        jobs: SnapshotThreads,
         limit: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -266,7 +266,7 @@ impl Mailbox {
             Ok(frozen) => {
                 let (reply, worker) = (self.replies.0.clone(), thread::current());
                 let job = Job { checkpoint, savepoint, operator, uid, frozen, cancel, reply, worker };
-                if self.jobs.send(job).is_err() {
+                if !self.jobs.submit(job) {
                     self.decline(checkpoint, &Error::cancelled("the background threads have ended"));
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
 use highwater_checkpoint::{CancelToken, CheckpointStreamFactory, StoragePath, SubtaskState};
@@ -39,6 +39,21 @@ pub(crate) struct Job {
     pub(crate) reply: Sender<Done>,
     /// The thread that waits for the reply.
     pub(crate) worker: Thread,
+}
+
+/// Where jobs go: savepoints have threads of their own, because their targets may hang.
+#[derive(Clone)]
+pub(crate) struct SnapshotThreads {
+    pub(crate) checkpoints: Sender<Job>,
+    pub(crate) savepoints: Sender<Job>,
+}
+
+impl SnapshotThreads {
+    /// False if the threads have ended.
+    pub(crate) fn submit(&self, job: Job) -> bool {
+        let threads = if job.savepoint.is_some() { &self.savepoints } else { &self.checkpoints };
+        threads.send(job).is_ok()
+    }
 }
 
 /// The outcome of a [`Job`].
@@ -79,6 +94,29 @@ impl SnapshotPool {
     /// Where jobs go.
     pub(crate) fn sender(&self) -> Option<Sender<Job>> {
         self.jobs.clone()
+    }
+}
+
+/// How often a thread that should end is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl SnapshotPool {
+    /// Ends the threads, and leaves those to themselves that have not ended after some time.
+    pub(crate) fn leave(mut self, grace: Duration) {
+        self.jobs = None;
+        let deadline = Instant::now() + grace;
+        while self.threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+            thread::sleep(LOOK);
+        }
+        let threads = self.threads.len();
+        self.threads.retain(JoinHandle::is_finished);
+        if self.threads.len() < threads {
+            tracing::warn!(
+                ?grace,
+                "a thread that writes a savepoint does not end: it is left to itself, with the state \
+                that it writes"
+            );
+        }
     }
 }
 

@@ -29,10 +29,23 @@ pub(crate) enum Request {
     },
 }
 
+/// What a request comes to.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The coordinator is to take a checkpoint.
+    Trigger(CheckpointKind),
+    /// There has to be room for a savepoint first, at this target. It is triggered when there is: whoever owns the target
+    /// decides how long that takes.
+    MakeRoom { request: u64, target: StoragePath },
+}
+
 /// A savepoint that is to begin.
 #[derive(Debug)]
 struct Wanted {
-    target: StoragePath,
+    kind: CheckpointKind,
+    request: u64,
+    /// None until there is one.
+    directory: Option<String>,
     is_drained: bool,
     waiting: Waiting,
 }
@@ -40,7 +53,9 @@ struct Wanted {
 /// A savepoint that has begun.
 #[derive(Debug)]
 pub(crate) struct Begun {
-    pub(crate) target: StoragePath,
+    /// Number of the request, which its room was made for.
+    pub(crate) request: u64,
+    pub(crate) directory: String,
     /// Whether the job, if it ends with it, counts as finished.
     pub(crate) is_drained: bool,
 }
@@ -50,7 +65,11 @@ pub(crate) struct Begun {
 pub(crate) struct Requests {
     /// `execution.checkpointing.savepoint-dir`.
     default_target: Option<StoragePath>,
+    /// Number of the last request for a savepoint.
+    last_request: u64,
     checkpoints: Vec<Waiting>,
+    /// Savepoints for which there is no room yet, by request.
+    homeless: BTreeMap<u64, Wanted>,
     savepoints: VecDeque<Wanted>,
     final_savepoints: VecDeque<Wanted>,
     /// By checkpoint or savepoint under way.
@@ -66,12 +85,12 @@ impl Requests {
         requests
     }
 
-    /// Takes a request, and says what to trigger. None if it was refused, and the answer given.
-    pub(crate) fn add(&mut self, request: Request) -> Option<CheckpointKind> {
+    /// Takes a request, and says what follows. None if it was refused, and the answer given.
+    pub(crate) fn add(&mut self, request: Request) -> Option<Next> {
         let (target, is_drained, waiting, kind) = match request {
             Request::Checkpoint(waiting) => {
                 self.checkpoints.push(waiting);
-                return Some(CheckpointKind::Manual);
+                return Some(Next::Trigger(CheckpointKind::Manual));
             }
             Request::Savepoint { target, waiting } => (target, false, waiting, CheckpointKind::Savepoint),
             Request::StopWithSavepoint { target, is_drained, waiting } => {
@@ -80,7 +99,25 @@ impl Requests {
         };
         match self.target(target) {
             Ok(target) => {
-                let wanted = Wanted { target, is_drained, waiting };
+                self.last_request += 1;
+                let request = self.last_request;
+                self.homeless.insert(request, Wanted { kind, request, directory: None, is_drained, waiting });
+                Some(Next::MakeRoom { request, target })
+            }
+            Err(error) => {
+                waiting.keep(Err(error));
+                None
+            }
+        }
+    }
+
+    /// There is room for a savepoint in this directory, or there cannot be, which is the answer. Returns what to trigger.
+    pub(crate) fn room(&mut self, request: u64, directory: Result<String>) -> Option<CheckpointKind> {
+        let mut wanted = self.homeless.remove(&request)?;
+        match directory {
+            Ok(directory) => {
+                let kind = wanted.kind;
+                wanted.directory = Some(directory);
                 match kind.is_final() {
                     true => self.final_savepoints.push_back(wanted),
                     false => self.savepoints.push_back(wanted),
@@ -88,7 +125,7 @@ impl Requests {
                 Some(kind)
             }
             Err(error) => {
-                waiting.keep(Err(error));
+                wanted.waiting.keep(Err(error));
                 None
             }
         }
@@ -117,7 +154,8 @@ impl Requests {
                     self.under_way.insert(checkpoint, waiting);
                 }
                 if kind.is_final() {
-                    let late = self.final_savepoints.drain(..);
+                    let homeless = self.homeless.extract_if(.., |_, wanted| wanted.kind.is_final());
+                    let late = self.final_savepoints.drain(..).chain(homeless.map(|(_, wanted)| wanted));
                     let answer = || Err(Error::cancelled("the job is ending already, with a checkpoint of its own"));
                     late.for_each(|wanted| wanted.waiting.keep(answer()));
                 }
@@ -126,9 +164,9 @@ impl Requests {
             CheckpointKind::Savepoint => self.savepoints.pop_front(),
             CheckpointKind::FinalSavepoint => self.final_savepoints.pop_front(),
         };
-        let Wanted { target, is_drained, waiting } = wanted?;
+        let Wanted { request, directory, is_drained, waiting, .. } = wanted?;
         self.under_way.insert(checkpoint, vec![waiting]);
-        Some(Begun { target, is_drained })
+        Some(Begun { request, directory: directory?, is_drained })
     }
 
     /// It is complete. What ends the job is answered with the end.
@@ -177,13 +215,21 @@ mod tests {
     #[test]
     fn a_final_checkpoint_answers_the_final_savepoints_that_wait_behind_it() {
         let mut requests = Requests::new(None);
-        let (waiting, mut answer) = pending();
-        let target = Some("file:///savepoints".to_owned());
-        let kind = requests.add(Request::StopWithSavepoint { target, is_drained: true, waiting });
-        assert_eq!(kind, Some(CheckpointKind::FinalSavepoint));
+        let mut ask = || {
+            let (waiting, answer) = pending();
+            let target = Some("file:///savepoints".to_owned());
+            let next = requests.add(Request::StopWithSavepoint { target, is_drained: true, waiting });
+            let Some(Next::MakeRoom { request, .. }) = next else { panic!("{next:?}") };
+            (request, answer)
+        };
+        let ((first, with_room), (second, without)) = (ask(), ask());
+        assert_eq!(requests.room(first, Ok("there".to_owned())), Some(CheckpointKind::FinalSavepoint));
         assert!(requests.begin(7, CheckpointKind::Final).is_none());
-        let error = answer.wait(Duration::ZERO).unwrap().unwrap_err();
-        assert!(error.to_string().contains("is ending already"), "{error}");
+        for mut answer in [with_room, without] {
+            let error = answer.wait(Duration::ZERO).unwrap().unwrap_err();
+            assert!(error.to_string().contains("is ending already"), "{error}");
+        }
+        assert_eq!(requests.room(second, Ok("there".to_owned())), None);
         // It is not there for a later one.
         assert!(requests.begin(8, CheckpointKind::FinalSavepoint).is_none());
     }

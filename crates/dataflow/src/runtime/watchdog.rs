@@ -30,6 +30,17 @@ pub(crate) struct Patience {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// How long the end of an attempt waits for what is still to be done about savepoints.
+const SAVEPOINT_GRACE: Duration = Duration::from_secs(5);
+
+impl Patience {
+    /// How long the end of an attempt waits for what is still to be done about savepoints, twice: for the state and for
+    /// the metadata. Their targets are not the job's.
+    pub(crate) fn savepoint_grace(self) -> Duration {
+        self.timeout.map_or(SAVEPOINT_GRACE, |timeout| SAVEPOINT_GRACE.min(timeout / 4))
+    }
+}
+
 impl From<&CancellationSettings> for Patience {
     fn from(settings: &CancellationSettings) -> Self {
         Self { interval: settings.interval, timeout: settings.timeout }

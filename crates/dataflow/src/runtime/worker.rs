@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::Sender;
 use highwater_backends::KeyedStore;
 use highwater_checkpoint::{CheckpointMetadata, CheckpointStorage, SnapshotOpener, StoragePath};
 use highwater_types::{Error, MaxParallelism, Result};
@@ -15,7 +14,7 @@ use super::control::Link;
 use super::mailbox::Mailbox;
 use super::message::{Ending, Opening, Order, Restore};
 use super::pace::Pace;
-use super::pool::Job;
+use super::pool::SnapshotThreads;
 use super::time::Time;
 use crate::graph::{Build, Runtime, Setup, StreamEnvironment};
 use crate::job::Program;
@@ -35,7 +34,7 @@ pub(crate) struct WorkerSetup {
     /// Largest acknowledgement in bytes.
     pub(crate) limit: u64,
     pub(crate) counters: Counters,
-    pub(crate) jobs: Sender<Job>,
+    pub(crate) jobs: SnapshotThreads,
     /// What the operators of each worker of this process are doing.
     pub(crate) paces: Vec<Arc<Pace>>,
     /// Index of the first worker of this process.
