@@ -336,6 +336,11 @@ impl JobHandle {
         note(&mut lock(&self.shared.state).checkpoints);
     }
 
+    /// Reads of [`checkpoints`](Self::checkpoints) without a copy, while nothing can be noted.
+    pub(crate) fn read_checkpoints<R>(&self, read: impl FnOnce(&CheckpointHistory) -> R) -> R {
+        read(&lock(&self.shared.state).checkpoints)
+    }
+
     /// Begins an execution, which ends when the result is dropped.
     ///
     /// # Errors

@@ -105,11 +105,7 @@ impl CheckpointMetadata {
     /// checkpoint shares with earlier ones.
     #[must_use]
     pub fn checkpointed_size(&self) -> u64 {
-        let subtasks = self.operators.iter().flat_map(OperatorState::subtask_states);
-        let shared = |state: &SubtaskState| -> u64 {
-            total(state.keyed_handles().map(|handle| handle.size().saturating_sub(handle.checkpointed_size())))
-        };
-        self.state_size().saturating_sub(total(subtasks.map(|(_, state)| shared(state))))
+        total(self.operators.iter().map(OperatorState::checkpointed_size))
     }
 }
 
@@ -189,6 +185,15 @@ impl OperatorState {
     pub fn state_size(&self) -> u64 {
         let coordinator = self.coordinator.iter().map(StreamHandle::size);
         total(coordinator.chain(self.subtask_states().map(|(_, state)| state.state_size())))
+    }
+
+    /// Bytes of it written for this checkpoint alone, as [`CheckpointMetadata::checkpointed_size`].
+    #[must_use]
+    pub fn checkpointed_size(&self) -> u64 {
+        let shared = |state: &SubtaskState| -> u64 {
+            total(state.keyed_handles().map(|handle| handle.size().saturating_sub(handle.checkpointed_size())))
+        };
+        self.state_size().saturating_sub(total(self.subtask_states().map(|(_, state)| shared(state))))
     }
 
     fn collect_streams<'a>(&'a self, streams: &mut Vec<&'a StreamHandle>) {

@@ -17,7 +17,8 @@
 //!
 //! It is the same file system as that of the checkpoints, so it works wherever they do. Whoever may write there rules the
 //! job. A request is carried out at most once: what a dead process had begun, and what was asked while no process ran, is
-//! answered with an error at the next start.
+//! answered with an error at the next start. A name may be used again: the second request waits for the answer to the
+//! first, and its own takes the place of that. An answer that nobody fetches goes an hour after the next start.
 
 mod client;
 mod server;

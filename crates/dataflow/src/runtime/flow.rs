@@ -152,8 +152,7 @@ impl FlowControl {
     pub(crate) fn allowance(&self) -> usize {
         let records = match () {
             () if self.outstanding.len() >= self.ticks() => return 0,
-            // An epoch that has run out of ticks goes on in its last one.
-            () if self.now == self.last_of_epoch() => self.tick_records(),
+            () if self.is_out_of_ticks() => self.tick_records(),
             () => self.tick_records().saturating_sub(self.sent.records),
         };
         match self.under_way + self.sent.bytes {
@@ -178,7 +177,10 @@ impl FlowControl {
         if self.sent.records == 0 {
             self.tick_began = clock;
         }
-        self.sent.add(sent);
+        // Nothing would ever release it.
+        if !self.is_out_of_ticks() {
+            self.sent.add(sent);
+        }
         // After a large record others are likely; the memory of it fades over some calls.
         let remembered = if self.expected == usize::MAX { 0 } else { self.expected / 4 * 3 };
         self.expected = sent.largest.max(remembered);
@@ -236,6 +238,12 @@ impl FlowControl {
         self.move_to(time::at(epoch, 0), clock)
     }
 
+    /// Whether the epoch goes on in its last tick, in which nothing is counted: it is through with the epoch only, and
+    /// without checkpoints there is no other.
+    fn is_out_of_ticks(&self) -> bool {
+        self.now == self.last_of_epoch()
+    }
+
     fn last_of_epoch(&self) -> Time {
         time::at(time::epoch_of(self.now), time::LAST_TICK)
     }
@@ -285,6 +293,24 @@ mod tests {
         assert_eq!(flow.allowance(), 0);
         flow.release(None, clock);
         assert_eq!(fill(&mut flow, 8, clock), 2);
+    }
+
+    /// The bytes of the last tick were added up and never released: after 8 MB the source stood still for ever.
+    #[test]
+    fn an_epoch_without_ticks_goes_on() {
+        let clock = Instant::now();
+        for bytes in [1_000, LARGE] {
+            let mut flow = FlowControl::new(1, clock);
+            flow.next_tick(Some(time::at(1, time::LAST_TICK - 1)), true, clock + TICK_LENGTH);
+            assert_eq!(flow.now(), time::at(1, time::LAST_TICK));
+            for _ in 0..20 * BYTES / bytes {
+                assert!(flow.allowance() > 0);
+                flow.sent(Sent::of(std::iter::once(bytes)), clock);
+                flow.next_tick(Some(flow.now()), false, clock);
+            }
+            assert!(flow.begin_epoch(2, clock));
+            assert!(flow.allowance() > 0, "what was not counted is not under way");
+        }
     }
 
     #[test]

@@ -288,6 +288,7 @@ impl Mailbox {
 
     /// Stops collecting a checkpoint. What operators have delivered already is nobody's now.
     fn give_up(&self, checkpoint: u64) -> bool {
+        self.timer.forget(checkpoint);
         let Some(collecting) = self.collecting.borrow_mut().remove(&checkpoint) else { return false };
         collecting.cancel.cancel();
         collecting.states.into_iter().flatten().for_each(|state| self.attempt.leave_over(checkpoint, state));

@@ -5,8 +5,9 @@ use timely::progress::frontier::MutableAntichain;
 /// Epoch and tick in one number, so that timely's order is: epoch first, then tick.
 pub(crate) type Time = u64;
 
-/// An attempt has room for 268 million checkpoints, and an epoch for 68 billion ticks: two years at a tick every
-/// millisecond.
+/// An attempt has room for 268 million checkpoints, and an epoch for 68 billion ticks. Idle sources leap 64 of them every
+/// 5 to 50 milliseconds: without a checkpoint they last for 62 to 620 days. An epoch that has run out of ticks goes on in
+/// its last one, where what is under way is bounded by the edges alone (`runtime/flow.rs`).
 const TICK_BITS: u32 = 36;
 
 /// Last tick of every epoch.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
-use highwater_checkpoint::{CheckpointMetadata, OperatorState};
+use highwater_checkpoint::CheckpointMetadata;
 
 use super::checkpoint::{CheckpointFailure, CheckpointRecord, CheckpointStatus, SubtaskStatistics};
 use super::summary::Summary;
@@ -126,7 +126,7 @@ impl CheckpointHistory {
             sync: timing.sync,
             asynchronous: timing.asynchronous,
             state_size: operator.state_size(),
-            checkpointed_size: written_by(operator),
+            checkpointed_size: operator.checkpointed_size(),
         });
         checkpoint.acknowledged.extend(subtasks);
     }
@@ -179,13 +179,6 @@ impl CheckpointHistory {
             !goes
         });
     }
-}
-
-/// Bytes that were written for this checkpoint by the subtasks of an operator that are known.
-fn written_by(operator: &OperatorState) -> u64 {
-    let mut alone = CheckpointMetadata::new(0);
-    alone.operators.push(operator.clone());
-    alone.checkpointed_size()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Publishes what is known of a job through the `metrics` facade, under Flink's names. Without a recorder, which the
-//! program installs, that costs nothing.
+//! program installs, that is to look at some numbers once a second.
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use metrics::{Label, counter, gauge};
 
 use super::operators::OperatorProgress;
-use super::{CheckpointHistory, JobDescription};
+use super::{CheckpointCounts, CheckpointHistory, JobDescription};
 use crate::{JobHandle, Progress};
 
 /// How often metrics are published. Rates are those of this time.
@@ -64,7 +64,8 @@ impl Published {
         let labels = vec![Label::new("job_id", job.id.to_string()), Label::new("job_name", job.name.clone())];
         let progress = self.handle.progress();
         if job.is_coordinated_here {
-            publish_job(&labels, &job, &progress, &self.handle.checkpoints());
+            let checkpoints = self.handle.read_checkpoints(Checkpoints::of);
+            publish_job(&labels, &job, &progress, &checkpoints);
         }
         let now = Instant::now();
         let passed = now.saturating_duration_since(self.time);
@@ -78,7 +79,40 @@ impl Published {
     }
 }
 
-fn publish_job(labels: &[Label], job: &JobDescription, progress: &Progress, checkpoints: &CheckpointHistory) {
+/// What is published of the history of the checkpoints.
+struct Checkpoints {
+    counts: CheckpointCounts,
+    latest: Option<Latest>,
+    restored: Option<SystemTime>,
+}
+
+/// The newest completed checkpoint.
+struct Latest {
+    id: u64,
+    duration: Duration,
+    checkpointed_size: u64,
+    state_size: u64,
+    completed: SystemTime,
+}
+
+impl Checkpoints {
+    fn of(history: &CheckpointHistory) -> Self {
+        let latest = history.latest_completed.as_ref().map(|latest| Latest {
+            id: latest.id,
+            duration: latest.duration,
+            checkpointed_size: latest.checkpointed_size,
+            state_size: latest.state_size,
+            completed: latest.triggered + latest.duration + latest.metadata_duration,
+        });
+        Self {
+            counts: history.counts,
+            latest,
+            restored: history.latest_restored.as_ref().map(|restored| restored.time),
+        }
+    }
+}
+
+fn publish_job(labels: &[Label], job: &JobDescription, progress: &Progress, checkpoints: &Checkpoints) {
     let set = |name: &'static str, value: f64| gauge!(name, labels.to_vec()).set(value);
     let counts = &checkpoints.counts;
     set("numRestarts", progress.restarts as f64);
@@ -87,18 +121,15 @@ fn publish_job(labels: &[Label], job: &JobDescription, progress: &Progress, chec
     set("numberOfInProgressCheckpoints", counts.in_progress as f64);
     set("numberOfCompletedCheckpoints", counts.completed as f64);
     set("numberOfFailedCheckpoints", counts.failed as f64);
-    if let Some(latest) = &checkpoints.latest_completed {
+    if let Some(latest) = &checkpoints.latest {
         set("lastCompletedCheckpointId", latest.id as f64);
         set("lastCheckpointDuration", milliseconds(latest.duration));
         set("lastCheckpointSize", latest.checkpointed_size as f64);
         set("lastCheckpointFullSize", latest.state_size as f64);
-        set(
-            "lastCheckpointCompletedTimestamp",
-            timestamp(latest.triggered + latest.duration + latest.metadata_duration),
-        );
+        set("lastCheckpointCompletedTimestamp", timestamp(latest.completed));
     }
-    if let Some(restored) = &checkpoints.latest_restored {
-        set("lastCheckpointRestoreTimestamp", timestamp(restored.time));
+    if let Some(restored) = checkpoints.restored {
+        set("lastCheckpointRestoreTimestamp", timestamp(restored));
     }
 }
 
