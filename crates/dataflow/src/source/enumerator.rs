@@ -15,7 +15,8 @@ use highwater_types::Result;
 /// whole.
 pub trait SplitEnumerator<S> {
     /// Looks for new splits. Called first, before any reader is known, and again after the time that it returns; never
-    /// again if it returns none. (Flink's `start`, and `callAsync` with a period.)
+    /// again if it returns none. One that has much to look at does so in slices, and returns zero between them: a request
+    /// or a snapshot that waits is served before the next one. (Flink's `start`, and `callAsync` with a period.)
     fn discover(&mut self, _context: &mut SplitEnumeratorContext<S>) -> Result<Option<Duration>> {
         Ok(None)
     }

@@ -180,6 +180,24 @@ fn a_file_that_was_read_to_its_end_may_be_archived() {
     assert!(SourceRun::open(&source, 2, None).is_err(), "they are missed by who begins afresh");
 }
 
+/// The directory of the file was archived with it, or the file had been named by a link: the restart failed for good.
+#[cfg(unix)]
+#[test]
+fn a_file_that_was_read_may_be_archived_with_its_directory_or_behind_a_link() {
+    let dir = directory_with(&[("linked", b"1\n")]);
+    fs::create_dir(dir.path().join("day")).unwrap();
+    fs::write(dir.path().join("day/a"), b"2\n").unwrap();
+    std::os::unix::fs::symlink(dir.path().join("linked"), dir.path().join("link")).unwrap();
+    let source = FileSource::lines([dir.path().join("day/a"), dir.path().join("link")]);
+    let mut run = SourceRun::open(&source, 1, None).unwrap();
+    assert_eq!(run.drain().unwrap().len(), 2);
+    let end = run.snapshot();
+    fs::remove_dir_all(dir.path().join("day")).unwrap();
+    fs::remove_file(dir.path().join("linked")).unwrap();
+    assert!(read_all(&source, 2, Some(&end)).is_empty());
+    assert!(SourceRun::open(&source, 2, None).is_err(), "they are missed by who begins afresh");
+}
+
 /// Every subtask measured the file for itself, so that borders depended on how long it was at that moment.
 #[test]
 fn a_file_that_grows_while_subtasks_open_is_measured_once() {

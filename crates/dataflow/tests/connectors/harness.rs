@@ -66,7 +66,7 @@ impl<S: Source> SourceRun<S> {
         let mut enumerator = source.create_enumerator(snapshot.map(|snapshot| &snapshot.enumerator[..]))?;
         let mut context = SplitEnumeratorContext::new(parallelism);
         // One that wants to look again is asked to by the test.
-        let _ = enumerator.discover(&mut context)?;
+        let _ = discover(&mut *enumerator, &mut context)?;
         let backends = backends(snapshot.map(|snapshot| &snapshot.readers), parallelism);
         let mut subtasks = Vec::new();
         for (subtask, state) in (0..).zip(&backends) {
@@ -99,7 +99,7 @@ impl<S: Source> SourceRun<S> {
 
     /// Lets the enumerator look for splits.
     pub(crate) fn discover(&mut self) -> Result<Option<Duration>> {
-        let pause = self.enumerator.discover(&mut self.context)?;
+        let pause = discover(&mut *self.enumerator, &mut self.context)?;
         self.deliver()?;
         Ok(pause)
     }
@@ -232,5 +232,18 @@ impl<T: 'static> SinkRun<T> {
     /// Tells every subtask that this checkpoint is complete.
     pub(crate) fn commit(&mut self, checkpoint: u64) -> Result<()> {
         self.writers.iter_mut().try_for_each(|writer| writer.commit(checkpoint))
+    }
+}
+
+/// Until the enumerator wants a rest: one that looks at much does so slice by slice.
+fn discover<S>(
+    enumerator: &mut dyn SplitEnumerator<S>,
+    context: &mut SplitEnumeratorContext<S>,
+) -> Result<Option<Duration>> {
+    loop {
+        let pause = enumerator.discover(context)?;
+        if pause != Some(Duration::ZERO) {
+            return Ok(pause);
+        }
     }
 }

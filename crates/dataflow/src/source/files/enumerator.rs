@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use highwater_types::Result;
+use highwater_types::{Error, Result};
 
 use super::identity::{FileIdentity, age, modified};
-use super::listing::{Walk, cannot, canonical, canonical_of_missing, missing};
+use super::listing::{Step, Walk, absolute, cannot, canonical, canonical_of_missing, missing};
+use super::place::Place;
+use super::round::Round;
 use super::split::{FileSplit, SplitElement, SplitSize};
 use super::state::{EnumeratorState, Unassigned, of_directory, of_path};
 use super::{Accept, FileSource};
@@ -20,6 +22,8 @@ const TOGETHER_BYTES: u64 = 1024 * 1024;
 const TOGETHER_FILES: usize = 64;
 /// A restored source that waits for files to rest looks at them this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// A listing is interrupted this often: between two slices one request or snapshot is served.
+const SLICE: Duration = Duration::from_millis(20);
 
 /// Knows what was seen and what nobody reads yet. What is being read is the readers' business.
 pub(super) struct FileEnumerator {
@@ -31,26 +35,18 @@ pub(super) struct FileEnumerator {
     discovery_interval: Option<Duration>,
 
     state: EnumeratorState,
-    /// Whether nothing was ever listed: all that is there now is the input, growing or not.
-    is_fresh: bool,
+    /// The listing that is not complete.
+    round: Option<Round>,
+    /// How long one call works on it.
+    slice: Duration,
     /// Files whose time of modification is in the future: length and time, and since when they are so.
     watched: HashMap<PathBuf, (u64, i64, Instant)>,
+    /// What could not be read and was told of.
+    passed_over: HashSet<PathBuf>,
     /// Readers without work, in the order they asked.
     idle: VecDeque<u32>,
     /// Whether nothing will be found any more.
     is_complete: bool,
-}
-
-/// What there is now.
-#[derive(Default)]
-struct Listing {
-    /// Files that nobody has seen, in order.
-    new: Vec<PathBuf>,
-    files: HashSet<u128>,
-    /// The inputs that are directories.
-    directories: HashSet<u128>,
-    /// Whether there may be more files than it shows.
-    is_partial: bool,
 }
 
 /// What became of a file that was looked at.
@@ -71,55 +67,124 @@ impl FileEnumerator {
             rest_time: source.rest_time,
             discovery_interval: source.discovery_interval,
             state: restored.map(EnumeratorState::read).transpose()?.unwrap_or_default(),
-            is_fresh: restored.is_none(),
+            round: None,
+            slice: SLICE,
             watched: HashMap::new(),
+            passed_over: HashSet::new(),
             idle: VecDeque::new(),
             is_complete: false,
         })
     }
 
-    fn list(&self, is_cancelled: &dyn Fn() -> bool) -> Result<Listing> {
-        let walk = Walk { accept: &*self.accept, is_cancelled };
-        let mut listing = Listing::default();
-        for input in &self.inputs {
-            let Some(path) = canonical(input)? else {
-                self.tolerate_missing(input, &mut listing)?;
-                continue;
-            };
-            if path.is_dir() {
-                listing.directories.insert(of_directory(&path));
-            }
-            walk.visit(path, &mut |path| {
-                let file = of_path(&path);
-                if listing.files.insert(file) && !self.state.seen.contains(&file) {
-                    listing.new.push(path);
+    /// One small step of a listing: one entry of a directory, or one new file. True when there is nothing left to do.
+    fn advance(&mut self, round: &mut Round) -> Result<bool> {
+        if let Some(walk) = &mut round.walk {
+            match walk.step(&*self.accept)? {
+                Step::File(path, place) => round.add_file(path, place, &mut self.state),
+                Step::Entered(path, place) => round.enter(&path, place),
+                Step::Unlisted(path, place, error) => {
+                    round.leave_out(place);
+                    self.pass_over(path, place, error)?;
                 }
-            })?;
+                Step::Other => {}
+                Step::End => round.walk = None,
+            }
+        } else if let Some(input) = round.inputs.pop() {
+            self.enter(&input, round)?;
+        } else if let Some((path, place)) = round.new.pop_first() {
+            self.measure(path, place, round)?;
+        } else {
+            return Ok(true);
         }
-        listing.new.sort_unstable();
-        Ok(listing)
+        Ok(false)
     }
 
-    /// An input that was there once may be archived; one that never was is a mistake.
-    fn tolerate_missing(&self, input: &Path, listing: &mut Listing) -> Result<()> {
-        let path = canonical_of_missing(input).ok_or_else(|| missing(input))?;
-        let (file, directory) = (of_path(&path), of_directory(&path));
-        if self.state.seen.contains(&directory) {
-            tracing::warn!(directory = %path.display(), "an input directory is missing; the source waits for it");
-            listing.directories.insert(directory);
-            listing.is_partial = true;
-        } else if self.state.seen.contains(&file) {
-            listing.files.insert(file);
+    fn enter(&mut self, input: &Path, round: &mut Round) -> Result<()> {
+        let name = absolute(input)?;
+        let Some(path) = canonical(input)? else { return self.tolerate_missing(input, &name) };
+        if path.is_dir() {
+            self.state.inputs.insert(of_directory(&name));
+            let (walk, place) = Walk::below(path.clone())?;
+            round.enter(&path, place);
+            round.walk = Some(walk);
         } else {
+            round.named.entry(of_path(&path)).or_default().push(of_path(&name));
+            round.add_file(path, Place::NAMED, &mut self.state);
+        }
+        Ok(())
+    }
+
+    /// An input that was there once may be archived, alone or with its directory; one that never was is a mistake.
+    fn tolerate_missing(&self, input: &Path, name: &Path) -> Result<()> {
+        if self.state.inputs.contains(&of_directory(name)) {
+            tracing::warn!(directory = %input.display(), "an input directory is missing; the source waits for it");
+            return Ok(());
+        }
+        // A file may have been seen below a directory, and named only now.
+        let is_seen = |path: PathBuf| self.state.seen.contains_key(&of_path(&path));
+        if !self.state.inputs.contains(&of_path(name)) && !canonical_of_missing(name).is_some_and(is_seen) {
             return Err(missing(input));
         }
         Ok(())
     }
 
+    fn measure(&mut self, path: PathBuf, place: Place, round: &mut Round) -> Result<()> {
+        match self.look_at(&path) {
+            Ok(Sight::Ready(file)) => {
+                let seen = of_path(&path);
+                self.state.seen.insert(seen, place);
+                self.state.inputs.extend(round.named.remove(&seen).unwrap_or_default());
+                self.watched.remove(&path);
+                self.passed_over.remove(&path);
+                self.add(file);
+            }
+            Ok(Sight::Unsettled) => round.unsettled += 1,
+            Ok(Sight::Nothing) => {}
+            Err(error) => self.pass_over(path, place, error)?,
+        }
+        Ok(())
+    }
+
+    /// One bad entry of a watched directory is none of the others' business: it is left until it can be read.
+    fn pass_over(&mut self, path: PathBuf, place: Place, error: Error) -> Result<()> {
+        if self.discovery_interval.is_none() || place == Place::NAMED {
+            return Err(error);
+        }
+        if !self.passed_over.contains(&path) {
+            tracing::warn!(path = %path.display(), %error, "left out of a watched directory until it can be read");
+            self.passed_over.insert(path);
+        }
+        Ok(())
+    }
+
+    /// What follows from a listing that is complete.
+    fn finish(&mut self, round: Round) -> Option<Duration> {
+        self.state.is_listed = true;
+        self.watched.retain(|path, _| round.listed.contains(&of_path(path)));
+        self.passed_over.retain(|path| path.symlink_metadata().is_ok());
+        let named = round.named.iter().filter(|(file, _)| self.state.seen.contains_key(*file));
+        self.state.inputs.extend(named.flat_map(|(_, names)| names));
+        match self.discovery_interval {
+            Some(interval) => {
+                self.state.forget_all_but(&round.listed, &round.places());
+                Some(interval)
+            }
+            None if round.unsettled > 0 => {
+                let files = round.unsettled;
+                tracing::info!(files, "new input files are still being written; the source waits for them");
+                Some(LOOK_AGAIN)
+            }
+            None => {
+                self.is_complete = true;
+                None
+            }
+        }
+    }
+
     /// Measures a new file, unless it has to rest first.
     fn look_at(&mut self, path: &Path) -> Result<Sight> {
         // A fresh bounded source takes everything as it is now.
-        if self.is_fresh && self.discovery_interval.is_none() {
+        if !self.state.is_listed && self.discovery_interval.is_none() {
             return Ok(FileIdentity::of(path)?.map_or(Sight::Nothing, Sight::Ready));
         }
         let metadata = match fs::metadata(path) {
@@ -201,45 +266,19 @@ impl FileEnumerator {
 
 impl SplitEnumerator<SplitElement> for FileEnumerator {
     fn discover(&mut self, context: &mut SplitEnumeratorContext<SplitElement>) -> Result<Option<Duration>> {
-        let Listing { new, files, directories, is_partial } = self.list(&|| context.is_cancelled())?;
-        let mut unsettled = 0;
-        self.watched.retain(|path, _| files.contains(&of_path(path)));
-        for path in new {
+        let mut round = self.round.take().unwrap_or_else(|| Round::of(&self.inputs));
+        let end = Instant::now() + self.slice;
+        while !self.advance(&mut round)? {
             if context.is_cancelled() {
                 return Ok(None);
             }
-            match self.look_at(&path)? {
-                Sight::Ready(file) => {
-                    self.state.seen.insert(of_path(&path));
-                    self.watched.remove(&path);
-                    self.add(file);
-                }
-                Sight::Unsettled => unsettled += 1,
-                Sight::Nothing => {}
+            if Instant::now() >= end {
+                self.round = Some(round);
+                self.serve(context);
+                return Ok(Some(Duration::ZERO));
             }
         }
-        if context.is_cancelled() {
-            return Ok(None);
-        }
-        self.state.seen.extend(&directories);
-        self.is_fresh = false;
-        let next = match self.discovery_interval {
-            Some(interval) => {
-                // A directory that is suddenly empty may be one that is not mounted.
-                if !is_partial && !files.is_empty() {
-                    self.state.forget(|seen| !files.contains(seen) && !directories.contains(seen));
-                }
-                Some(interval)
-            }
-            None if unsettled > 0 => {
-                tracing::info!(files = unsettled, "new input files are still being written; the source waits for them");
-                Some(LOOK_AGAIN)
-            }
-            None => {
-                self.is_complete = true;
-                None
-            }
-        };
+        let next = self.finish(round);
         self.serve(context);
         Ok(next)
     }
@@ -256,164 +295,4 @@ impl SplitEnumerator<SplitElement> for FileEnumerator {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::SplitAssignment;
-
-    type Context = SplitEnumeratorContext<SplitElement>;
-
-    struct Scene {
-        dir: tempfile::TempDir,
-        context: Context,
-        enumerator: FileEnumerator,
-    }
-
-    impl Scene {
-        fn watching() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let source = watch(dir.path());
-            Self { enumerator: FileEnumerator::new(&source, None).unwrap(), dir, context: Context::new(1) }
-        }
-
-        /// A file that has rested.
-        fn add(&self, name: &str) {
-            let path = self.dir.path().join(name);
-            fs::write(&path, format!("{name}\n")).unwrap();
-            set_age(&path, Duration::from_secs(100));
-        }
-
-        fn discover(&mut self) {
-            assert_eq!(self.enumerator.discover(&mut self.context).unwrap(), Some(Duration::from_millis(5)));
-        }
-
-        /// The names of the files that a reader gets if it asks until there is none.
-        fn read(&mut self) -> Vec<String> {
-            let mut names = Vec::new();
-            loop {
-                if self.enumerator.idle.is_empty() {
-                    self.enumerator.handle_split_request(0, &mut self.context).unwrap();
-                }
-                let assigned = self.context.take_assignments();
-                if assigned.is_empty() {
-                    return names;
-                }
-                for assignment in assigned {
-                    let SplitAssignment::Splits { splits, .. } = assignment else { panic!("it never ends") };
-                    names.extend(splits.into_iter().map(|split| split.0.rsplit('/').next().unwrap().to_owned()));
-                }
-            }
-        }
-
-        fn restart(&mut self) {
-            let state = self.enumerator.snapshot_state().unwrap();
-            self.enumerator = FileEnumerator::new(&watch(self.dir.path()), Some(&state)).unwrap();
-        }
-    }
-
-    fn watch(dir: &Path) -> FileSource {
-        FileSource::lines([dir]).monitor_continuously(Duration::from_millis(5)).rest_time(Duration::from_secs(50))
-    }
-
-    fn set_age(path: &Path, age: Duration) {
-        let file = fs::OpenOptions::new().append(true).open(path).unwrap();
-        file.set_modified(SystemTime::now() - age).unwrap();
-    }
-
-    #[test]
-    fn new_files_are_assigned_once_when_they_have_rested() {
-        let mut scene = Scene::watching();
-        scene.add("a");
-        fs::write(scene.dir.path().join("growing"), "half a li").unwrap();
-        fs::write(scene.dir.path().join("empty"), "").unwrap();
-        set_age(&scene.dir.path().join("empty"), Duration::from_secs(100));
-        scene.discover();
-        assert_eq!(scene.read(), ["a"]);
-        scene.add("b");
-        scene.restart();
-        scene.discover();
-        assert_eq!(scene.read(), ["b"]);
-        scene.add("growing");
-        scene.add("empty");
-        scene.discover();
-        assert_eq!(scene.read(), ["empty", "growing"]);
-        scene.restart();
-        scene.discover();
-        assert!(scene.read().is_empty());
-    }
-
-    #[test]
-    fn a_file_of_the_future_rests_as_soon_as_it_stands_still() {
-        let mut scene = Scene::watching();
-        scene.enumerator.rest_time = Duration::from_millis(20);
-        let path = scene.dir.path().join("future");
-        fs::write(&path, "a\n").unwrap();
-        let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
-        fs::OpenOptions::new().append(true).open(&path).unwrap().set_modified(tomorrow).unwrap();
-        scene.discover();
-        assert!(scene.read().is_empty());
-        std::thread::sleep(Duration::from_millis(30));
-        scene.discover();
-        assert_eq!(scene.read(), ["future"]);
-    }
-
-    #[test]
-    fn the_state_is_sixteen_bytes_for_each_file_that_is_still_there() {
-        let mut scene = Scene::watching();
-        let rounds = 20;
-        let mut size = 0;
-        for round in 0..rounds {
-            for i in 0..100 {
-                scene.add(&format!("{round}-{i}"));
-            }
-            scene.discover();
-            assert_eq!(scene.read().len(), 100);
-            size = scene.enumerator.snapshot_state().unwrap().len();
-            assert!(size <= 16 * 101 + 32, "{size} bytes in round {round}");
-            (0..100).for_each(|i| fs::remove_file(scene.dir.path().join(format!("{round}-{i}"))).unwrap());
-            // An empty directory may be one that is not mounted: nothing is forgotten.
-            scene.discover();
-            assert_eq!(scene.enumerator.snapshot_state().unwrap().len(), size);
-        }
-        assert!(size >= 16 * 100);
-        scene.restart();
-        scene.discover();
-        assert!(scene.read().is_empty());
-    }
-
-    #[test]
-    fn a_missing_directory_is_waited_for_and_nothing_in_it_is_read_again() {
-        let mut scene = Scene::watching();
-        scene.add("a");
-        scene.discover();
-        assert_eq!(scene.read(), ["a"]);
-        let away = scene.dir.path().with_extension("away");
-        fs::rename(scene.dir.path(), &away).unwrap();
-        scene.restart();
-        scene.discover();
-        fs::rename(&away, scene.dir.path()).unwrap();
-        scene.add("b");
-        scene.discover();
-        assert_eq!(scene.read(), ["b"]);
-    }
-
-    #[test]
-    fn many_small_files_are_assigned_together_and_few_one_by_one() {
-        let dir = tempfile::tempdir().unwrap();
-        for i in 0..1_000 {
-            fs::write(dir.path().join(format!("{i}")), "line\n").unwrap();
-        }
-        let mut context = Context::new(4);
-        let mut enumerator = FileEnumerator::new(&FileSource::lines([dir.path()]), None).unwrap();
-        assert_eq!(enumerator.discover(&mut context).unwrap(), None);
-        let mut sizes = Vec::new();
-        while sizes.iter().sum::<usize>() < 1_000 {
-            enumerator.handle_split_request(0, &mut context).unwrap();
-            match context.take_assignments().pop() {
-                Some(SplitAssignment::Splits { splits, .. }) => sizes.push(splits.len()),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!((sizes.first(), sizes.last()), (Some(&63), Some(&1)));
-        assert!(sizes.len() < 100);
-    }
-}
+mod tests;

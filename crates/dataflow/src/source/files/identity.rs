@@ -120,7 +120,8 @@ fn regular(file: &File, path: &Path) -> Result<Metadata> {
     }
 }
 
-fn inode(metadata: &Metadata) -> u64 {
+/// The number of a file in its file system; 0 where there is none.
+pub(super) fn inode(metadata: &Metadata) -> u64 {
     #[cfg(unix)]
     return std::os::unix::fs::MetadataExt::ino(metadata);
     #[cfg(not(unix))]

@@ -1,55 +1,103 @@
 //! Which files there are.
 
-use std::fs;
+use std::fs::{self, ReadDir};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use highwater_types::{Error, Result};
 
-/// What is visited: files, and what is left out on the way.
-pub(super) struct Walk<'a> {
-    /// Which entries of directories are taken.
-    pub(super) accept: &'a dyn Fn(&Path) -> bool,
-    /// Whether to leave early.
-    pub(super) is_cancelled: &'a dyn Fn() -> bool,
+use super::place::{Place, device};
+
+/// A directory on the way through one input, entry by entry.
+pub(super) struct Walk {
+    waiting: Vec<Directory>,
+    open: Option<(Directory, ReadDir)>,
 }
 
-impl Walk<'_> {
-    /// Calls `visit` with the canonical path of every file that a canonical `input` names, in no particular order; the
-    /// same one comes twice if a link leads to it.
-    ///
-    /// A file is taken as it is. A directory is walked to the bottom; of its entries, names that begin with `.` or `_` and
-    /// links to directories are left out, and so is what is not accepted. What vanishes meanwhile is not there.
-    pub(super) fn visit(&self, input: PathBuf, visit: &mut dyn FnMut(PathBuf)) -> Result<()> {
-        if !input.is_dir() {
-            visit(input);
-            return Ok(());
-        }
-        let mut directories = vec![input];
-        while let Some(directory) = directories.pop() {
-            let Some(entries) = found(fs::read_dir(&directory), "list", &directory)? else { continue };
-            for entry in entries {
-                if (self.is_cancelled)() {
-                    return Ok(());
-                }
-                let entry = entry.map_err(|error| cannot("list", &directory, error))?;
-                let hidden = matches!(entry.file_name().as_encoded_bytes().first(), Some(b'.' | b'_'));
-                let path = entry.path();
-                if hidden || !(self.accept)(&path) {
-                    continue;
-                }
-                let Some(kind) = found(entry.file_type(), "look at", &path)? else { continue };
-                if kind.is_dir() {
-                    directories.push(path);
-                } else if kind.is_file() {
-                    visit(path);
-                } else if path.is_file() {
-                    // A link; it may lead to a file that is listed already.
-                    found(fs::canonicalize(&path), "look at", &path)?.into_iter().for_each(&mut *visit);
-                }
+struct Directory {
+    path: PathBuf,
+    place: Place,
+    device: u64,
+}
+
+/// What one step has come to.
+pub(super) enum Step {
+    /// A file, by its canonical path; the same one comes twice if a link leads to it.
+    File(PathBuf, Place),
+    /// A place whose files come from now on.
+    Entered(PathBuf, Place),
+    /// A directory that is not listed to its end, so that more files may lie in its place.
+    Unlisted(PathBuf, Place, Error),
+    /// Nothing that matters.
+    Other,
+    End,
+}
+
+impl Walk {
+    /// Through a directory down to the bottom, by its canonical path. Names that begin with `.` or `_` and links to
+    /// directories are left out, and so is what is not accepted. What vanishes meanwhile is not there.
+    pub(super) fn below(input: PathBuf) -> Result<(Self, Place)> {
+        let metadata = fs::metadata(&input).map_err(|error| cannot("look at", &input, error))?;
+        let place = Place::of(&input, &metadata);
+        let entries = fs::read_dir(&input).map_err(|error| cannot("list", &input, error))?;
+        let directory = Directory { path: input, place, device: device(&metadata) };
+        Ok((Self { waiting: Vec::new(), open: Some((directory, entries)) }, place))
+    }
+
+    pub(super) fn step(&mut self, accept: &dyn Fn(&Path) -> bool) -> Result<Step> {
+        let Some((directory, entries)) = &mut self.open else {
+            return Ok(self.waiting.pop().map_or(Step::End, |directory| self.enter(directory)));
+        };
+        let entry = match entries.next() {
+            Some(Ok(entry)) => entry,
+            Some(Err(error)) => {
+                let error = cannot("list", &directory.path, error);
+                let step = Step::Unlisted(directory.path.clone(), directory.place, error);
+                self.open = None;
+                return Ok(step);
             }
+            None => {
+                self.open = None;
+                return Ok(Step::Other);
+            }
+        };
+        let hidden = matches!(entry.file_name().as_encoded_bytes().first(), Some(b'.' | b'_'));
+        let path = entry.path();
+        if hidden || !accept(&path) {
+            return Ok(Step::Other);
         }
-        Ok(())
+        let Some(kind) = found(entry.file_type(), "look at", &path)? else { return Ok(Step::Other) };
+        let (place, device) = (directory.place, directory.device);
+        if kind.is_dir() {
+            self.waiting.push(Directory { path, place, device });
+        } else if kind.is_file() {
+            return Ok(Step::File(path, place));
+        } else if path.is_file() {
+            // A link; it may lead to a file that is listed already.
+            let target = found(fs::canonicalize(&path), "look at", &path)?;
+            return Ok(target.map_or(Step::Other, |path| Step::File(path, place)));
+        }
+        Ok(Step::Other)
+    }
+
+    fn enter(&mut self, mut directory: Directory) -> Step {
+        let opened = fs::metadata(&directory.path).and_then(|it| Ok((it, fs::read_dir(&directory.path)?)));
+        let (metadata, entries) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Step::Other,
+            Err(error) => {
+                let error = cannot("list", &directory.path, error);
+                return Step::Unlisted(directory.path, directory.place, error);
+            }
+        };
+        let mut step = Step::Other;
+        if device(&metadata) != directory.device {
+            directory.place = Place::of(&directory.path, &metadata);
+            directory.device = device(&metadata);
+            step = Step::Entered(directory.path.clone(), directory.place);
+        }
+        self.open = Some((directory, entries));
+        step
     }
 }
 
@@ -64,12 +112,20 @@ fn found<T>(result: std::io::Result<T>, action: &str, path: &Path) -> Result<Opt
 
 /// The canonical path of an input; none if it does not exist.
 pub(super) fn canonical(input: &Path) -> Result<Option<PathBuf>> {
-    found(fs::canonicalize(input), "look at", input)
+    match fs::canonicalize(input) {
+        // What was a directory on the way to it is a file now.
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(None),
+        result => found(result, "look at", input),
+    }
+}
+
+/// The name of an input from the root, whatever it leads to.
+pub(super) fn absolute(input: &Path) -> Result<PathBuf> {
+    std::path::absolute(input).map_err(|error| cannot("name", input, error))
 }
 
 /// What the canonical path of an input that does not exist would be, if its directory does.
-pub(super) fn canonical_of_missing(input: &Path) -> Option<PathBuf> {
-    let absolute = std::path::absolute(input).ok()?;
+pub(super) fn canonical_of_missing(absolute: &Path) -> Option<PathBuf> {
     Some(fs::canonicalize(absolute.parent()?).ok()?.join(absolute.file_name()?))
 }
 
@@ -104,14 +160,21 @@ mod tests {
             expected.push(root.join("z.md"));
         }
         let accept = |path: &Path| !path.ends_with("target") && path.extension().is_none_or(|e| e != "bin");
-        let walk = Walk { accept: &accept, is_cancelled: &|| false };
+        let (mut walk, place) = Walk::below(root).unwrap();
         let mut files = Vec::new();
-        walk.visit(root.clone(), &mut |path| files.push(path)).unwrap();
+        loop {
+            match walk.step(&accept).unwrap() {
+                Step::File(path, of) => {
+                    assert_eq!(of, place);
+                    files.push(path);
+                }
+                Step::Other => {}
+                Step::End => break,
+                Step::Entered(path, _) | Step::Unlisted(path, ..) => panic!("{}", path.display()),
+            }
+        }
         files.sort_unstable();
         assert_eq!(files, expected);
-        files.clear();
-        walk.visit(root.join("a/.part-1"), &mut |path| files.push(path)).unwrap();
-        assert_eq!(files, [root.join("a/.part-1")], "what is named is taken");
     }
 
     #[test]

@@ -4,7 +4,9 @@ mod enumerator;
 mod identity;
 mod lines;
 mod listing;
+mod place;
 mod reader;
+mod round;
 mod split;
 mod state;
 
@@ -39,12 +41,13 @@ type Accept = Arc<dyn Fn(&Path) -> bool + Send + Sync>;
 /// `_` (as in Flink), without links to directories, and without what a [`filter`](Self::filter) refuses. A file is read
 /// up to the length it had when it was first seen; only the line that crosses this length is read to its end.
 ///
-/// - *Bounded*, the default: the input is what is there when the job starts for the first time. When the job is restored,
+/// - *Bounded*, the default: the input is what is there when the job starts for the first time; a start that fails before
+///   all files are listed and measured is continued by the next one. When the job is restored,
 ///   the files of the state are read on, named or not, and files that it does not know are added, once they have not been
 ///   written to for the [`rest_time`](Self::rest_time).
 /// - *Continuous*, with [`monitor_continuously`](Self::monitor_continuously): new files are added while the job runs.
 ///
-/// **What must stay.** A file that is read to its end may be moved or deleted. Until then it may be appended to, but not
+/// **What must stay.** A file that is read to its end may be moved or deleted, with its directory, too. Until then it may be appended to, but not
 /// changed: whenever a split is opened, the open file must have the first and last 4096 bytes that were measured, and must
 /// be the same file (inode), or a copy that has kept its time of modification. A file that is missing, shorter, replaced,
 /// or was written to without becoming longer is an error that names it, and no restart is tried. With several processes
@@ -102,12 +105,19 @@ impl FileSource {
     /// is stopped. Each new file is read once, when it has rested. The interval is the time between two listings, above
     /// zero; default: one listing, when the job starts or is restored.
     ///
-    /// Empty files are left until there is something in them. What is appended to a file after it has rested is not read.
+    /// Empty files are left until there is something in them. What is appended to a file after it has rested is not read,
+    /// **nor is another file that takes the place of one that was read**, as long as each listing shows some file of that
+    /// name: nothing tells that it is new, and there is no error. So give each new file a name of its own.
+    ///
     /// The state holds 16 bytes for each file that was read and is still there; when a listing no longer shows the file,
     /// it is forgotten, and one that comes back under its name is a new file. (Flink keeps all paths for ever.) So the
     /// state is bounded by the number of files in the directory, and moving files away when they are read keeps it small.
-    /// A listing without any file forgets nothing, nor does one while an input directory is missing: it may be one that
-    /// is not mounted.
+    /// Nothing is forgotten while the input directory, or a file system mounted below it, is missing or is another one by
+    /// its inode: it may be one that is not mounted. Of the directories that were under one path, the files of the last
+    /// three are remembered.
+    ///
+    /// A file or a directory below an input that cannot be read, or whose name is not UTF-8, is left out with a warning
+    /// and tried again at each listing. In a bounded source it is an error, as is an input that is named itself.
     #[must_use]
     pub fn monitor_continuously(mut self, discovery_interval: Duration) -> Self {
         self.discovery_interval = Some(discovery_interval);
