@@ -302,3 +302,57 @@ fn splits_and_snapshots_do_not_wait_for_the_end_of_a_listing() {
     scene.enumerator = FileEnumerator::new(&source, Some(&state)).unwrap();
     assert_eq!(discover_all(&mut scene.enumerator, &mut scene.context).unwrap(), Some(LOOK_AGAIN));
 }
+
+/// A file system, mounted until it is dropped.
+#[cfg(target_os = "linux")]
+struct Mount(PathBuf);
+
+#[cfg(target_os = "linux")]
+impl Mount {
+    /// None if this user may not mount.
+    fn new(arguments: &[&str], at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mut mount = std::process::Command::new("mount");
+        if mount.args(arguments).arg(at).output().is_ok_and(|output| output.status.success()) {
+            return Some(Self(at.to_owned()));
+        }
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "SKIPPED: this user may not mount a file system");
+        None
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).output();
+    }
+}
+
+/// The input directory stays as it is when a disk below it is unmounted: that disk's files were forgotten.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_of_a_disk_below_an_input_are_not_read_again_after_it_was_unmounted() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let Some(_disk) = Mount::new(&["-t", "tmpfs", "highwater-test"], elsewhere.path()) else { return };
+    let mut scene = Scene::watching();
+    let nested = scene.dir.path().join("deep/disk");
+    let bind = ["--bind", elsewhere.path().to_str().unwrap()];
+    let mounted = Mount::new(&bind, &nested).unwrap();
+    scene.add("1");
+    scene.add("deep/2");
+    scene.add("deep/disk/3");
+    scene.discover();
+    assert_eq!(scene.read(), ["1", "2", "3"]);
+    drop(mounted);
+    scene.discover();
+    scene.restart();
+    scene.discover();
+    let _mounted = Mount::new(&bind, &nested).unwrap();
+    scene.add("deep/disk/4");
+    scene.discover();
+    assert_eq!(scene.read(), ["4"]);
+    fs::remove_file(nested.join("3")).unwrap();
+    scene.discover();
+    assert_eq!(scene.enumerator.state.seen.len(), 3, "it is gone indeed");
+}
