@@ -242,6 +242,31 @@ fn a_watched_directory_is_read_until_the_job_is_stopped_over_failures_stops_and_
     watched.sink.assert_exactly_once(&once(0..watched.written.load(Ordering::SeqCst) as i64));
 }
 
+/// All of a directory was listed in one call, so that no checkpoint began before its end: a large one outlasted
+/// `execution.checkpointing.timeout`, again after each restart. This one becomes deeper until a checkpoint is complete.
+#[test]
+fn checkpoints_complete_while_a_directory_is_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("1"), "1\n").unwrap();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    let (handle, begin) = (JobHandle::new(), Instant::now());
+    let is_complete = Arc::new(AtomicBool::new(false));
+    let (of_job, seen_by_filter) = (handle.clone(), Arc::clone(&is_complete));
+    let source = FileSource::lines([dir.path()]).filter(move |path| {
+        if of_job.progress().completed_checkpoints > 0 {
+            seen_by_filter.store(true, Ordering::SeqCst);
+        } else if path.is_dir() && begin.elapsed() < PATIENCE / 2 {
+            fs::create_dir(path.join("d")).unwrap();
+            thread::sleep(Duration::from_millis(50));
+        }
+        true
+    });
+    let sink = CommitSink::new();
+    counting(source, &sink).execute(&config().workers(2).handle(&handle)).unwrap();
+    assert!(is_complete.load(Ordering::SeqCst), "no checkpoint was complete before the listing");
+    sink.assert_exactly_once(&once(1..2));
+}
+
 /// Numbers, and an enumerator that fails in some way.
 #[derive(Clone, Debug)]
 struct Fragile {
