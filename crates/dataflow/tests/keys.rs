@@ -396,6 +396,12 @@ fn check(option: &OptionInfo) {
                 |value| JobSettings::from_configuration(&[(key, value)].into_iter().collect()).map(|told| told.cluster);
             assert_ne!(told("40 s").unwrap(), told("45 s").unwrap());
         }
+        "rest.port" | "rest.bind-address" | "highwater.rest.allow-remote" => {
+            // What an endpoint makes of them, the tests of `rest` show; the job knows them.
+            let option = options::ALL.iter().find(|option| option.key() == key).unwrap();
+            let value = option.default_text().unwrap();
+            assert!(JobSettings::from_configuration(&[(key, value)].into_iter().collect()).is_ok());
+        }
         "highwater.memory.max-state-size" => {
             let place = Place::new().with("state.backend.type", "jobmanager").with("restart-strategy.type", "none");
             let error = place.with(key, "1 b").run().unwrap_err();

@@ -185,6 +185,35 @@ fn a_claimed_snapshot_is_deleted_when_newer_checkpoints_replace_it() {
     sink.assert_exactly_once(&occurrences(RECORDS, KEYS));
 }
 
+/// A start that claimed the snapshot came to nothing; the next says otherwise, or begins elsewhere. The snapshot was
+/// deleted all the same.
+#[test]
+fn a_claim_that_came_to_nothing_is_given_back() {
+    let other = tempfile::tempdir().unwrap();
+    let elsewhere = pointer(&stop(&CommitSink::new(), on(other.path())));
+    let starts = [
+        ("the same one, the user's", ClaimMode::NoClaim, None),
+        ("the same one, as before Flink 1.15", ClaimMode::Legacy, None),
+        ("nothing", ClaimMode::NoClaim, Some(StartFrom::Fresh)),
+        ("another one", ClaimMode::NoClaim, Some(from(&elsewhere))),
+    ];
+    for (what, mode, start) in starts {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let snapshot = pointer(&stop(&CommitSink::new(), on(old.path())));
+        let needed = files_of(&snapshot);
+        let command = |mode| on(new.path()).start_from(from(&snapshot)).claim_mode(mode);
+        let claimed = command(ClaimMode::Claim).checkpoint_interval(Duration::from_secs(3_600));
+        crash(&CommitSink::new(), claimed, 0);
+        let next = command(mode);
+        let next = if let Some(start) = start { next.start_from(start) } else { next };
+        crash(&CommitSink::new(), next, 5);
+        assert!(needed.iter().all(|file| file.exists()), "{what}");
+        // Later starts go on, and leave it alone too.
+        crash(&CommitSink::new(), on(new.path()), 5);
+        assert!(needed.iter().all(|file| file.exists()), "{what}");
+    }
+}
+
 /// A backend that writes its snapshots itself.
 #[derive(Clone, Debug)]
 struct Dependent;

@@ -10,7 +10,8 @@ config_enum! {
     pub enum ClaimMode {
         /// The user: the job never deletes it and never depends on it after its first own checkpoint.
         NoClaim = "NO_CLAIM",
-        /// The job: it deletes the snapshot once newer checkpoints replace it.
+        /// The job: it deletes the snapshot once newer checkpoints replace it. Whoever made the snapshot must not run any
+        /// more: its directory is not locked, and what it still builds on would go.
         Claim = "CLAIM",
         /// Flink before 1.15: the user, but the job's checkpoints may depend on it.
         Legacy = "LEGACY",

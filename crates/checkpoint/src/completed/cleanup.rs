@@ -56,7 +56,8 @@ impl Doomed {
     }
 
     /// Takes the metadata away, durably, before anything it references: from then on a crash leaves an orphan, and never
-    /// a checkpoint with holes.
+    /// a checkpoint with holes. (The next start finds those in the job's own directory; what is left of a claimed snapshot
+    /// stays, for in a directory of somebody else's nobody can tell it from a checkpoint that is being made.)
     fn forget(&mut self, fs: &dyn FileSystem) -> Result<()> {
         if let Extent::Complete(metadata) = &self.extent {
             if fs.stat(&self.directory)?.is_some() {
@@ -81,7 +82,8 @@ impl Doomed {
             self.files.extend(entries.map(|entry| self.directory.join(&entry.name)));
         }
         for file in &self.files {
-            if (self.is_own(job, file, shared_is_safe) || is_taken(taken, file)) && !is_needed(file) {
+            let is_ours = self.is_own(job, file, shared_is_safe) || (shared_is_safe && is_taken(taken, file));
+            if is_ours && !is_needed(file) {
                 fs.remove_file(file)?;
             }
         }

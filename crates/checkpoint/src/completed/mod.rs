@@ -5,7 +5,7 @@ mod cleanup;
 mod orphans;
 mod ownership;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use highwater_types::{Error, Result};
@@ -52,6 +52,8 @@ pub struct CompletedCheckpointStore {
     kept: BTreeMap<Age, Arc<CompletedCheckpoint>>,
     /// Snapshots elsewhere that need files of the job's directory, and are the user's.
     of_users: Vec<CompletedCheckpoint>,
+    /// Files that somebody may need who cannot be asked.
+    untouchable: BTreeSet<StoragePath>,
     taken: Taken,
     unreadable: Vec<UnreadableCheckpoint>,
     /// No longer kept, but not yet wholly deleted.
@@ -94,6 +96,7 @@ impl CompletedCheckpointStore {
             max_retained: max_retained.max(1),
             kept: BTreeMap::new(),
             of_users: Vec::new(),
+            untouchable: BTreeSet::new(),
             taken: Taken::default(),
             unreadable: Vec::new(),
             doomed: Vec::new(),
@@ -251,7 +254,7 @@ impl CompletedCheckpointStore {
     }
 
     fn find_orphans(&self, job: &JobDirectory, on_disk: &[CheckpointEntry]) -> Result<Orphans> {
-        Orphans::find(job, on_disk, &self.unreadable, &|file| is_needed(&self.kept, &self.of_users, file))
+        Orphans::find(job, on_disk, &self.unreadable, &|file| self.is_needed(file))
     }
 
     fn delete(&mut self, checkpoints: &[(Age, Arc<CompletedCheckpoint>)]) {
@@ -267,19 +270,16 @@ impl CompletedCheckpointStore {
 
     /// Deletes what is doomed; what fails is tried again with the next deletion.
     fn clean_up(&mut self) {
-        let Some(job) = self.access.directory() else { return };
         let doomed = std::mem::take(&mut self.doomed);
-        let is_needed = |file: &StoragePath| is_needed(&self.kept, &self.of_users, file);
+        let Some(job) = self.access.directory() else { return };
+        let is_needed = |file: &StoragePath| self.is_needed(file);
         self.doomed = cleanup::clean_up(job, doomed, &is_needed, &self.taken, self.unreadable.is_empty());
     }
-}
 
-/// Whether something that stays references the file.
-fn is_needed(
-    kept: &BTreeMap<Age, Arc<CompletedCheckpoint>>,
-    of_users: &[CompletedCheckpoint],
-    file: &StoragePath,
-) -> bool {
-    kept.values().any(|checkpoint| checkpoint.files().contains(file))
-        || of_users.iter().any(|checkpoint| checkpoint.files().contains(file))
+    /// Whether something that stays references the file, or may.
+    fn is_needed(&self, file: &StoragePath) -> bool {
+        self.kept.values().any(|checkpoint| checkpoint.files().contains(file))
+            || self.of_users.iter().any(|checkpoint| checkpoint.files().contains(file))
+            || self.untouchable.contains(file)
+    }
 }

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::{Age, CompletedCheckpoint, CompletedCheckpointStore};
 use crate::fs::{FileSystem, error_from_io};
 use crate::opener::file_of;
-use crate::storage::{METADATA, SHARED};
+use crate::storage::{METADATA, SHARED, temporary_metadata};
 use crate::{CheckpointMetadata, JobDirectory, ResolvedSnapshot, StoragePath};
 
 /// What the job owns outside its own directory.
@@ -72,10 +72,13 @@ impl CompletedCheckpointStore {
     /// As [`CompletedCheckpoint::from_snapshot`].
     pub fn claim(&mut self, snapshot: &ResolvedSnapshot, first: u64) -> Result<()> {
         let Some(job) = self.access.directory().cloned() else { return Ok(()) };
-        if self.set_owner(&job, snapshot, false) {
+        if self.set_owner(&job, snapshot, false)? {
             return Ok(());
         }
-        self.kept.insert(Age::claimed(first), Arc::new(CompletedCheckpoint::from_snapshot(snapshot)?));
+        let checkpoint = CompletedCheckpoint::from_snapshot(snapshot)?;
+        // A copy of one of the job's own checkpoints needs shared files that nobody else does.
+        self.orphans.keep(checkpoint.files());
+        self.kept.insert(Age::claimed(first), Arc::new(checkpoint));
         self.take_shared_files(&snapshot.directory);
         Ok(())
     }
@@ -93,17 +96,18 @@ impl CompletedCheckpointStore {
 
     /// Leaves a snapshot to the user (`NO_CLAIM`, `LEGACY`): neither it nor a file it references is ever deleted, also
     /// where it is one of the job's own checkpoints. Returns whether the job has to remember that: whether anything of
-    /// the snapshot lies in the job's directory.
+    /// the snapshot lies where the job deletes, in its directory or among what came with a claimed snapshot. So what was
+    /// claimed has to be known before.
     ///
     /// # Errors
-    /// As [`CompletedCheckpoint::from_snapshot`].
+    /// As [`CompletedCheckpoint::from_snapshot`]; `Storage` where nothing can be written to the job's directory.
     pub fn leave_to_user(&mut self, snapshot: &ResolvedSnapshot) -> Result<bool> {
         let Some(job) = self.access.directory().cloned() else { return Ok(false) };
-        if self.set_owner(&job, snapshot, true) {
+        if self.set_owner(&job, snapshot, true)? {
             return Ok(true);
         }
         let checkpoint = CompletedCheckpoint::from_snapshot(snapshot)?;
-        let is_ours = checkpoint.files().iter().any(|file| file.is_below(job.path()));
+        let is_ours = checkpoint.files().iter().any(|file| file.is_below(job.path()) || self.taken.holds(file));
         if is_ours {
             self.orphans.keep(checkpoint.files());
             self.of_users.push(checkpoint);
@@ -111,31 +115,50 @@ impl CompletedCheckpointStore {
         Ok(is_ours)
     }
 
+    /// Leaves to the user a snapshot that cannot be looked at now. Whatever it may need stays: nothing that is in the
+    /// job's directory at this moment is deleted as long as this store lives. What comes later goes by the rules.
+    ///
+    /// # Errors
+    /// `Storage` when the directory cannot be listed.
+    pub fn leave_unseen_to_user(&mut self) -> Result<()> {
+        let Some(job) = self.access.directory() else { return Ok(()) };
+        let mut directories = vec![job.shared()];
+        directories.extend(job.checkpoints()?.iter().map(|entry| job.checkpoint(entry.id)));
+        for directory in directories {
+            let files = job.file_system().list(&directory)?.into_iter().filter(|entry| !entry.is_dir);
+            self.untouchable.extend(files.map(|entry| directory.join(&entry.name)));
+        }
+        self.untouchable.extend(self.kept.values().flat_map(|kept| kept.files().iter().cloned()));
+        self.orphans.keep(&self.untouchable);
+        Ok(())
+    }
+
     /// Sets whose one of the job's own checkpoints is. False if the snapshot is none of them.
-    fn set_owner(&mut self, job: &JobDirectory, snapshot: &ResolvedSnapshot, is_users: bool) -> bool {
-        let Ok(metadata) = snapshot.metadata() else { return false };
+    fn set_owner(&mut self, job: &JobDirectory, snapshot: &ResolvedSnapshot, is_users: bool) -> Result<bool> {
+        let Ok(metadata) = snapshot.metadata() else { return Ok(false) };
         let directory = job.checkpoint(metadata.checkpoint_id);
-        let is_it = |own: &CompletedCheckpoint| {
-            own.directory() == Some(&directory)
-                && (snapshot.directory == directory
-                    || (*own.metadata() == metadata && is_other_name(job, snapshot, &directory)))
+        let Some(own) = self.kept.values_mut().find(|own| own.directory() == Some(&directory)) else {
+            return Ok(false);
         };
-        let Some(own) = self.kept.values_mut().find(|own| is_it(own)) else { return false };
-        *own = Arc::new(own.owned_by_user(is_users));
-        true
+        let is_it = snapshot.directory == directory
+            || (*own.metadata() == metadata && is_other_name(job, snapshot, &directory)?);
+        if is_it {
+            *own = Arc::new(own.owned_by_user(is_users));
+        }
+        Ok(is_it)
     }
 }
 
 /// Whether the snapshot's directory is another name of this one (through a symbolic link), and no copy: then a new
 /// file shows in both.
-fn is_other_name(job: &JobDirectory, snapshot: &ResolvedSnapshot, directory: &StoragePath) -> bool {
+///
+/// The file has the name of one that a crash may leave and the next start removes.
+fn is_other_name(job: &JobDirectory, snapshot: &ResolvedSnapshot, directory: &StoragePath) -> Result<bool> {
     let fs = job.file_system();
-    let probe = format!(".probe.{}", uuid::Uuid::new_v4());
+    let probe = temporary_metadata();
     let (here, there) = (directory.join(&probe), snapshot.directory.join(&probe));
-    let made = fs.create_new(&here).and_then(|file| file.close()).is_ok();
-    let is_seen = made && fs.stat(&there).is_ok_and(|stat| stat.is_some());
-    if made && let Err(error) = fs.remove_file(&here) {
-        warn!(%error, "an empty file is left in the directory of a checkpoint");
-    }
+    fs.create_new(&here)?.close()?;
+    let is_seen = fs.stat(&there).map(|stat| stat.is_some());
+    fs.remove_file(&here)?;
     is_seen
 }

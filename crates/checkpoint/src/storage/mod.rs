@@ -23,7 +23,7 @@ pub use directory::{CheckpointEntry, JobDirectory};
 pub use faulty::{FaultyStorage, StorageStep, StorageWrite};
 pub use file_system::FileSystemCheckpointStorage;
 pub use job_manager::JobManagerCheckpointStorage;
-pub(crate) use layout::{METADATA, SHARED, is_own_file, is_state_file, is_temporary};
+pub(crate) use layout::{METADATA, SHARED, is_own_file, is_state_file, is_temporary, temporary_metadata};
 pub use resolve::{ResolvedSnapshot, resolve_pointer};
 
 /// The pointer of a checkpoint that lives in the coordinator's memory alone, as Flink prints it.

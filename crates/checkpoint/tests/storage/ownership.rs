@@ -116,6 +116,68 @@ fn a_copy_of_a_checkpoint_keeps_its_shared_files() {
     assert!(all_exist(&files_of(&users)));
 }
 
+/// The original is gone, and the copy is given to the job: its shared files are not swept before they are read.
+#[test]
+fn a_claimed_copy_of_a_checkpoint_keeps_its_shared_files() {
+    let (guard, base) = scratch();
+    let mut job = start(&base, 1);
+    job.checkpoints(2);
+    drop(job);
+    let moved = guard.path().join("moved");
+    copy(&directory(&base).join("chk-2"), &moved);
+    fs::remove_dir_all(directory(&base).join("chk-2")).unwrap();
+    let snapshot = resolve_pointer(moved.to_str().unwrap()).unwrap();
+    let mut job = start(&base, 1);
+    assert!(job.store.orphans().count() > 0, "without the claim they would be orphans");
+    job.store.claim(&snapshot, 3).unwrap();
+    job.store.remove_orphans();
+    assert!(all_exist(&files_of(&snapshot)));
+}
+
+/// It is on a disk that is not mounted, or damaged: its files were taken for orphans.
+#[test]
+fn of_a_snapshot_that_cannot_be_looked_at_everything_stays() {
+    let (guard, base) = scratch();
+    let mut job = start(&base, 1);
+    job.checkpoints(2);
+    let away = guard.path().join("away");
+    copy(&directory(&base).join("chk-2"), &away);
+    let files = files_of(&resolve_pointer(away.to_str().unwrap()).unwrap());
+    drop(job);
+    fs::remove_dir_all(directory(&base).join("chk-2")).unwrap();
+
+    let mut job = start(&base, 1);
+    assert!(job.store.orphans().count() > 0);
+    job.store.leave_unseen_to_user().unwrap();
+    job.store.remove_orphans();
+    job.checkpoints(3);
+    job.store.sweep().unwrap();
+    assert!(all_exist(&files));
+    job.verify();
+    // What has come since goes by the rules: one checkpoint is kept.
+    assert_eq!(names(directory(&base)).iter().filter(|name| name.starts_with("chk-")).count(), 1);
+}
+
+/// A copy of a claimed checkpoint needs the files that came with it.
+#[test]
+fn a_copy_of_what_was_claimed_keeps_its_shared_files() {
+    let (guard, base) = scratch();
+    let (old, new) = (base.join("old"), base.join("new"));
+    start(&old, 1).checkpoints(2);
+    let snapshot = checkpoint(&old, 2);
+    let copied = guard.path().join("copy");
+    copy(&directory(&old).join("chk-2"), &copied);
+    let users = resolve_pointer(copied.to_str().unwrap()).unwrap();
+    let mut job = start(&new, 1);
+    job.store.claim(&snapshot, 1).unwrap();
+    assert!(job.store.leave_to_user(&users).unwrap(), "it lies elsewhere, but its files do not");
+    job.checkpoints(2);
+    assert!(!directory(&old).join("chk-2").join("_metadata").exists());
+    let shared: Vec<_> =
+        files_of(&users).into_iter().filter(|file| file.starts_with(directory(&old).join("shared"))).collect();
+    assert!(!shared.is_empty() && shared.iter().all(|file| file.exists()));
+}
+
 #[test]
 fn a_snapshot_that_has_nothing_to_do_with_the_job_needs_no_memory() {
     let (_guard, base) = scratch();

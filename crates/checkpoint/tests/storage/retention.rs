@@ -179,18 +179,28 @@ fn an_unreadable_checkpoint_blocks_deletion_of_what_it_may_reference() {
     assert_eq!(store.remove_orphans(), 0);
     assert_eq!(files_below(&below), before);
 
-    // A new checkpoint subsumes the readable ones; of these only what is theirs alone goes.
+    // A new checkpoint subsumes the readable ones, and a claimed one; of these only what is theirs alone goes.
+    let mut old = start(&base.join("old"), 1);
+    old.checkpoints(1);
+    let old_below = job_directory(&old);
+    drop(old);
+    let claimed = highwater_checkpoint::resolve_pointer(old_below.join("chk-1").to_str().unwrap()).unwrap();
+    store.claim(&claimed, 4).unwrap();
+    let old_shared = files_below(&old_below.join("shared"));
+    assert!(!old_shared.is_empty());
     let location = access.begin(4).unwrap();
     let meta = write_stream(location.streams().as_ref(), StateScope::Exclusive, "meta of 4").unwrap();
     let metadata = metadata_of(4, meta, Vec::new(), Vec::new());
     let bytes = metadata.write(MetadataVersion::V3).unwrap();
     let completed = location.write_metadata(&bytes).unwrap();
-    assert_eq!(store.add(CompletedCheckpoint::new(metadata, &completed).unwrap()).unwrap(), [1, 2]);
+    assert_eq!(store.add(CompletedCheckpoint::new(metadata, &completed).unwrap()).unwrap(), [1, 2, 1]);
     let after = files_below(&below);
     for kept in before.iter().filter(|file| file.contains("chk-3") || file.contains("shared")) {
         assert!(after.contains(kept), "{kept}");
     }
     assert!(!below.join("chk-1").exists() && !below.join("chk-2").exists());
+    assert!(!old_below.join("chk-1").exists());
+    assert_eq!(files_below(&old_below.join("shared")), old_shared, "the unreadable one may build on them");
     store.latest_to_restore().unwrap();
 }
 

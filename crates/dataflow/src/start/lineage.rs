@@ -82,6 +82,11 @@ impl Lineage {
         Ok(lineage)
     }
 
+    /// Where it is kept.
+    pub(crate) fn directory(&self) -> Option<&JobDirectory> {
+        self.directory.as_ref()
+    }
+
     /// Whether the job never began anywhere but with nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.note.branches.is_empty()
@@ -103,6 +108,13 @@ impl Lineage {
     /// Snapshots of the user that need files of the job's directory.
     pub(crate) fn of_user(&self) -> &[String] {
         &self.note.of_user
+    }
+
+    /// To be written with the next branch: what was claimed for branches that never got to a checkpoint is given back,
+    /// and so is the snapshot that is pointed to now, of which this start says anew whose it is.
+    pub(crate) fn give_back(&mut self, newest: Option<u64>, pointed_to: Option<&str>) {
+        let is_used = |old: &Claimed| newest.is_some_and(|newest| newest >= old.first);
+        self.note.claimed.retain(|old| is_used(old) && Some(&*old.pointer) != pointed_to);
     }
 
     /// To be written with the next branch: a snapshot is the job's from this branch on.
@@ -127,9 +139,8 @@ impl Lineage {
     pub(crate) fn begin(&mut self, branch: Branch, checkpoints: &[u64]) -> Result<()> {
         // What could not be written must not be remembered either: a savepoint that it names would be missed.
         let mut note = self.note.clone();
-        let Note { branches, claimed, .. } = &mut note;
+        let branches = &mut note.branches;
         let end = branch.first;
-        claimed.retain(|old| old.first < end || Some(&old.pointer) == branch.origin.as_ref());
         branches.retain(|old| old.first < end);
         branches.push(branch);
         let ends: Vec<u64> = branches.iter().skip(1).map(|next| next.first).chain([u64::MAX]).collect();
@@ -242,15 +253,19 @@ mod tests {
         lineage.leave_to_user("file:/mine");
         lineage.begin(branch(8, "file:/b"), &[7]).unwrap();
         assert_eq!(read().claimed(), [Claimed { pointer: "file:/b".to_owned(), first: 8 }]);
+        lineage.give_back(Some(7), Some("file:/c\n\u{e9}"));
         lineage.begin(branch(8, "file:/c\n\u{e9}"), &[7]).unwrap();
         assert_eq!(read().note.branches, [branch(1, "file:/a"), branch(8, "file:/c\n\u{e9}")]);
         assert_eq!((read().of(7), read().of(0)), (Some(&branch(1, "file:/a")), None));
         assert!(read().claimed().is_empty(), "nothing continues from it");
         lineage.claim("file:/mine", 9);
         lineage.begin(branch(9, "file:/mine"), &[8]).unwrap();
+        lineage.give_back(Some(9), Some("file:/d"));
         lineage.begin(branch(12, "file:/d"), &[]).unwrap();
         assert_eq!(read().note.branches, [branch(12, "file:/d")]);
         assert_eq!((read().claimed().len(), read().of_user().len()), (1, 0));
+        lineage.give_back(Some(12), Some("file:/mine"));
+        assert!(lineage.claimed().is_empty(), "whose it is now, is said anew");
         assert_eq!(notes(directory).unwrap(), [5]);
 
         // The newest complete one counts; what a crash left of another does no harm.

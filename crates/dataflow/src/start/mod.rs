@@ -73,6 +73,73 @@ fn choose(start: &StartFrom, lineage: &Lineage, newest: Option<u64>) -> Result<C
     })
 }
 
+/// What a start changes in the note of the job.
+#[derive(Default)]
+struct Opened {
+    branch: Option<Branch>,
+    /// The snapshot that is pointed to, and whose it is to be.
+    pointed_to: Option<(ResolvedSnapshot, ClaimMode)>,
+}
+
+impl Opened {
+    fn new(
+        resolved: &Resolved,
+        choice: &Choice,
+        lineage: &Lineage,
+        (newest, next): (Option<u64>, u64),
+    ) -> Result<Self> {
+        Ok(match choice {
+            Choice::Own => {
+                let current = newest.and_then(|id| lineage.of(id)).cloned();
+                // A branch that never got to a checkpoint is given up.
+                let abandoned = lineage.last().filter(|last| newest.is_some_and(|id| id < last.first));
+                let branch =
+                    abandoned.map(|last| Branch { first: last.first, savepoint: None, ..current.unwrap_or_default() });
+                Self { branch, pointed_to: None }
+            }
+            Choice::Savepoint(_) => Self::default(),
+            Choice::Pointer(pointer) => {
+                let (snapshot, mode) = (resolved.storage.resolve(pointer)?, resolved.settings.recovery.claim_mode);
+                check_mode(resolved, mode)?;
+                let first = next.max(snapshot.metadata()?.checkpoint_id.saturating_add(1));
+                let branch = Branch { first, origin: Some(normal_pointer(pointer)?), savepoint: None };
+                Self { branch: Some(branch), pointed_to: Some((snapshot, mode)) }
+            }
+            Choice::Nothing => {
+                let branch = (!lineage.is_empty()).then(|| Branch { first: next, ..Branch::default() });
+                Self { branch, pointed_to: None }
+            }
+        })
+    }
+
+    /// Tells note and store whose the snapshots are. What this start gives back the store does not hear of any more.
+    fn settle(
+        &self,
+        resolved: &Resolved,
+        store: &mut CompletedCheckpointStore,
+        lineage: &mut Lineage,
+        newest: Option<u64>,
+    ) -> Result<()> {
+        let origin = self.branch.as_ref().and_then(|branch| branch.origin.as_deref());
+        if self.branch.is_some() {
+            lineage.give_back(newest, origin.filter(|_| self.pointed_to.is_some()));
+        }
+        restore_owners(resolved, store, lineage)?;
+        let (Some((snapshot, mode)), Some(branch), Some(origin)) = (&self.pointed_to, &self.branch, origin) else {
+            return Ok(());
+        };
+        match mode {
+            ClaimMode::Claim => {
+                store.claim(snapshot, branch.first)?;
+                lineage.claim(origin, branch.first);
+            }
+            ClaimMode::NoClaim | ClaimMode::Legacy if store.leave_to_user(snapshot)? => lineage.leave_to_user(origin),
+            ClaimMode::NoClaim | ClaimMode::Legacy => {}
+        }
+        Ok(())
+    }
+}
+
 /// Finds where to begin, notes it durably, and settles whose the snapshots are. Nothing is deleted before.
 pub(crate) fn begin(
     resolved: &Resolved,
@@ -80,63 +147,35 @@ pub(crate) fn begin(
     finished: &FinishedMarker,
     lineage: &mut Lineage,
 ) -> Result<Beginning> {
-    restore_owners(resolved, store, lineage)?;
     let finished_with = finished.read()?;
     let newest = newest(store).max(finished_with.and_then(|finished| finished.elsewhere()));
     let own: Vec<u64> = store.checkpoints().map(|checkpoint| checkpoint.id()).collect();
     let next = store.next_checkpoint_id().max(lineage.last().map_or(0, |last| last.first));
-    let mut beginning = Beginning { initial: None, first_checkpoint: 0, has_finished: false };
-    match choose(&resolved.start, lineage, newest)? {
-        Choice::Own | Choice::Savepoint(_)
-            if finished_with.is_some_and(|with| {
-                Some(with.checkpoint) == lineage.savepoint(newest).map_or(newest, |(id, _)| Some(id))
-            }) =>
-        {
-            beginning.has_finished = true;
-        }
-        Choice::Own => {
-            let current = newest.and_then(|id| lineage.of(id)).cloned();
-            // A branch that never got to a checkpoint is given up.
-            if let Some(abandoned) = lineage.last().filter(|last| newest.is_some_and(|id| id < last.first)) {
-                let branch = Branch { first: abandoned.first, savepoint: None, ..current.unwrap_or_default() };
-                lineage.begin(branch, &own)?;
-            }
-            if let Some(users) = store.latest_to_restore()?.filter(|latest| latest.is_users()) {
-                // The user may remove it at any time.
-                let snapshot = resolved.storage.resolve(users.pointer())?;
-                beginning = from_snapshot(&snapshot, ClaimMode::NoClaim, next)?;
-            }
-        }
-        Choice::Savepoint(pointer) => {
-            beginning.initial = Some(savepoint(&*resolved.storage, &pointer)?);
-            beginning.first_checkpoint = next;
-        }
-        Choice::Pointer(pointer) => {
-            let (snapshot, mode) = (resolved.storage.resolve(&pointer)?, resolved.settings.recovery.claim_mode);
-            check_mode(resolved, mode)?;
-            beginning = from_snapshot(&snapshot, mode, next)?;
-            let first = beginning.first_checkpoint;
-            let origin = normal_pointer(&pointer)?;
-            match mode {
-                ClaimMode::Claim => {
-                    store.claim(&snapshot, first)?;
-                    lineage.claim(&origin, first);
-                }
-                ClaimMode::NoClaim | ClaimMode::Legacy if store.leave_to_user(&snapshot)? => {
-                    lineage.leave_to_user(&origin);
-                }
-                ClaimMode::NoClaim | ClaimMode::Legacy => {}
-            }
-            lineage.begin(Branch { first, origin: Some(origin), savepoint: None }, &own)?;
-        }
-        Choice::Nothing => {
-            beginning.first_checkpoint = next;
-            if !lineage.is_empty() {
-                lineage.begin(Branch { first: next, ..Branch::default() }, &own)?;
-            }
-        }
+    let choice = choose(&resolved.start, lineage, newest)?;
+    let begins_with = lineage.savepoint(newest).map_or(newest, |(id, _)| Some(id));
+    let goes_on = matches!(choice, Choice::Own | Choice::Savepoint(_));
+    if goes_on && finished_with.is_some_and(|finished| Some(finished.checkpoint) == begins_with) {
+        restore_owners(resolved, store, lineage)?;
+        return Ok(Beginning { initial: None, first_checkpoint: 0, has_finished: true });
     }
-    Ok(beginning)
+    let opened = Opened::new(resolved, &choice, lineage, (newest, next))?;
+    opened.settle(resolved, store, lineage, newest)?;
+    if let Some(branch) = opened.branch {
+        lineage.begin(branch, &own)?;
+    }
+    let nothing = |first_checkpoint| Beginning { initial: None, first_checkpoint, has_finished: false };
+    Ok(match (choice, opened.pointed_to) {
+        (Choice::Savepoint(pointer), _) => {
+            Beginning { initial: Some(savepoint(&*resolved.storage, &pointer)?), ..nothing(next) }
+        }
+        (_, Some((snapshot, mode))) => from_snapshot(&snapshot, mode, next)?,
+        (Choice::Own, None) => match store.latest_to_restore()?.filter(|latest| latest.is_users()) {
+            // The user may remove it at any time.
+            Some(users) => from_snapshot(&resolved.storage.resolve(users.pointer())?, ClaimMode::NoClaim, next)?,
+            None => nothing(0),
+        },
+        (Choice::Pointer(_) | Choice::Nothing, None) => nothing(next),
+    })
 }
 
 /// The newest checkpoint of the job's directory, readable or not.
@@ -148,28 +187,55 @@ fn newest(store: &CompletedCheckpointStore) -> Option<u64> {
 /// Tells the store which snapshots of earlier starts are the job's, and which it must not delete.
 fn restore_owners(resolved: &Resolved, store: &mut CompletedCheckpointStore, lineage: &mut Lineage) -> Result<()> {
     for claimed in lineage.claimed() {
-        match find(resolved, &claimed.pointer)? {
-            Some(snapshot) => store.claim(&snapshot, claimed.first)?,
-            None => store.take_shared_files(&StoragePath::parse(&claimed.pointer)?),
+        match find(resolved, lineage, &claimed.pointer) {
+            Found::There(snapshot) => store.claim(&snapshot, claimed.first)?,
+            Found::Gone | Found::Unclear(_) => store.take_shared_files(&StoragePath::parse(&claimed.pointer)?),
         }
     }
     let mut gone = Vec::new();
     for pointer in lineage.of_user() {
-        match find(resolved, pointer)? {
-            Some(snapshot) => drop(store.leave_to_user(&snapshot)?),
-            None => gone.push(pointer.clone()),
+        match find(resolved, lineage, pointer) {
+            Found::There(snapshot) => drop(store.leave_to_user(&snapshot)?),
+            Found::Gone => gone.push(pointer.clone()),
+            Found::Unclear(error) => {
+                tracing::warn!(
+                    pointer,
+                    %error,
+                    "a snapshot that was left to the user cannot be looked at: no file that is in the job's directory now \
+                     is deleted in this run, for the snapshot may need it"
+                );
+                store.leave_unseen_to_user()?;
+            }
         }
     }
     lineage.forget(|pointer| gone.iter().any(|gone| gone == pointer));
     Ok(())
 }
 
-/// A snapshot, unless there is nothing in its place: it was subsumed, or the user is done with it.
-fn find(resolved: &Resolved, pointer: &str) -> Result<Option<ResolvedSnapshot>> {
-    match resolved.storage.resolve(pointer) {
-        Err(error) if error.kind() == ErrorKind::Configuration => Ok(None),
-        found => found.map(Some),
+/// What is at the place of a snapshot of an earlier start.
+enum Found {
+    There(ResolvedSnapshot),
+    /// It was subsumed, or the user is done with it.
+    Gone,
+    /// It may be there: it is damaged, or the place itself is not there.
+    Unclear(Error),
+}
+
+fn find(resolved: &Resolved, lineage: &Lineage, pointer: &str) -> Found {
+    let found = resolved.storage.resolve(pointer).and_then(|snapshot| snapshot.metadata().map(|_| snapshot));
+    match found {
+        Ok(snapshot) => Found::There(snapshot),
+        Err(error) if error.kind() == ErrorKind::Configuration && is_gone(lineage, pointer) => Found::Gone,
+        Err(error) => Found::Unclear(error),
     }
+}
+
+/// Whether something that is not at its place is not elsewhere either: beside it there are other things, so that the
+/// place is no mount point without its file system.
+fn is_gone(lineage: &Lineage, pointer: &str) -> bool {
+    let Some(directory) = lineage.directory() else { return true };
+    let parent = StoragePath::parse(pointer).ok().and_then(|path| path.parent());
+    parent.is_some_and(|parent| directory.file_system().list(&parent).is_ok_and(|entries| !entries.is_empty()))
 }
 
 /// Whether the job can treat a snapshot so.

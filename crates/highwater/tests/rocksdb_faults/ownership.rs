@@ -67,6 +67,57 @@ fn only_a_mode_that_says_so_builds_on_the_files_of_the_snapshot() {
     }
 }
 
+/// A copy of a checkpoint, whose files lie in the job's directory, is for a while not where it was, or damaged. It was
+/// forgotten and its files deleted, or no start succeeded any more.
+#[test]
+fn a_copy_that_cannot_be_looked_at_is_neither_forgotten_nor_in_the_way() {
+    let place = Place::new();
+    let config = || place.config().retained_checkpoints(1);
+    let run = |config: ExecutionConfig| {
+        let handle = JobHandle::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                wait_until(|| handle.progress().completed_checkpoints >= 3);
+                handle.stop();
+            });
+            place.job(Some(5_000.0)).execute(&config.handle(&handle)).unwrap();
+        });
+    };
+    let original = place.run_and_stop(config(), 2).progress.last_checkpoint.unwrap().pointer;
+    let (disk, elsewhere) = (place.path("backup/disk"), place.path("backup/elsewhere"));
+    let copy = disk.join("copy");
+    std::fs::create_dir_all(&copy).unwrap();
+    for entry in std::fs::read_dir(original.strip_prefix("file:").unwrap()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let pointer = copy.to_str().unwrap().to_owned();
+    let checkpoint = CompletedCheckpoint::from_snapshot(&resolve_pointer(&pointer).unwrap()).unwrap();
+    let needed: Vec<_> = checkpoint.files().iter().map(|file| file.to_local_path().unwrap()).collect();
+    let are_there = || needed.iter().filter(|file| file.starts_with(place.job_directory())).all(|file| file.exists());
+    assert!(needed.iter().any(|file| file.starts_with(place.job_directory())) && are_there());
+    run(config().start_from(StartFrom::Pointer(pointer)));
+
+    std::fs::rename(&copy, &elsewhere).unwrap();
+    run(config());
+    std::fs::rename(&elsewhere, &copy).unwrap();
+    assert!(are_there(), "while it was away");
+
+    let metadata = std::fs::read(copy.join("_metadata")).unwrap();
+    std::fs::write(copy.join("_metadata"), b"damaged").unwrap();
+    run(config());
+    std::fs::write(copy.join("_metadata"), metadata).unwrap();
+    assert!(are_there(), "while it was damaged");
+    run(config());
+    assert!(are_there(), "in later runs");
+
+    // The user is done with it: its place is there, and it is not.
+    std::fs::write(disk.join("another file"), b"").unwrap();
+    std::fs::remove_dir_all(&copy).unwrap();
+    run(config());
+    place.assert_tidy();
+}
+
 /// With incremental checkpoints on, a savepoint has all state in the format of every backend, and the next checkpoint
 /// builds on the one before it as if there had been none.
 #[test]
