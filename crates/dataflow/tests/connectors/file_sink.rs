@@ -250,16 +250,21 @@ fn a_crash_in_the_middle_of_a_rename_that_left_both_names_is_put_right() {
 }
 
 #[test]
-fn a_job_that_moves_to_another_directory_commits_where_the_files_are() {
+fn a_job_that_moves_to_another_directory_takes_along_what_is_not_committed() {
     let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut run = open(&old, "1", 1, None);
-    write(&mut run, &["a"]);
+    let mut run = open(&old, "1", 2, None);
+    write(&mut run, &["a", "b"]);
     let snapshot = run.prepare(1).unwrap();
+    // One subtask hears that 1 is complete.
+    run.writers[0].commit(1).unwrap();
     let mut moved = open(&new, "2", 2, Some((1, &snapshot)));
-    write(&mut moved, &["b"]);
+    write(&mut moved, &["c"]);
     moved.prepare(2).unwrap();
     moved.commit(2).unwrap();
-    assert_eq!((committed_lines(&old), committed_lines(&new)), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    assert_eq!(
+        (committed_lines(&old), committed_lines(&new)),
+        (vec!["a".to_owned()], vec!["b".to_owned(), "c".to_owned()])
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod buckets;
 mod consumed;
 mod file_sink;
 mod file_source;
+mod forks;
 mod generator;
 mod harness;
 mod rolling;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Read, Write};
 
-use highwater_checkpoint::{FileSystem, StoragePath};
+use highwater_checkpoint::{FileSystem, FileWriter, StoragePath};
 use highwater_types::{Error, Result};
 use tracing::{debug, warn};
 
@@ -102,18 +102,45 @@ fn check_length(file: &Uncommitted, path: StoragePath, found: u64, is_right: boo
 fn cut(fs: &dyn FileSystem, file: &Uncommitted) -> Result<()> {
     let pending = file.pending();
     fs.remove_file(&pending)?;
+    let mut copy = copy_listed(file, fs.open(&file.written())?, fs.create_new(&pending)?)?;
+    copy.sync()?;
+    copy.close()
+}
+
+/// Opens what a snapshot lists of a file, for somebody who must not touch it: its writer may go on, and may be committing
+/// it at this moment. None if it is committed, or was and is gone.
+pub(super) fn open_listed(fs: &dyn FileSystem, file: &Uncommitted) -> Result<Option<Box<dyn Read>>> {
+    loop {
+        let path = match find(fs, By::Recovery, file)? {
+            Found::Pending => file.pending(),
+            Found::InProgress => file.written(),
+            Found::Committed | Found::Taken => return Ok(None),
+        };
+        match fs.open(&path) {
+            Ok(original) => return Ok(Some(original)),
+            // It goes from name to name, and never back.
+            Err(_) if fs.stat(&path)?.is_none() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Copies what a snapshot lists of a file into another, which is then neither synced nor closed.
+pub(super) fn copy_listed(
+    file: &Uncommitted,
+    original: impl Read,
+    copy: Box<dyn FileWriter>,
+) -> Result<Box<dyn FileWriter>> {
     let error = |cause| {
         Error::storage("cannot copy what a checkpoint lists of an output file: check the space that is left")
             .with("file", file.written())
             .because(cause)
     };
-    let mut original = fs.open(&file.written())?.take(file.length);
-    let mut copy = BufWriter::with_capacity(COPY_BYTES, fs.create_new(&pending)?);
+    let mut copy = BufWriter::with_capacity(COPY_BYTES, copy);
+    let mut original = original.take(file.length);
     let copied = io::copy(&mut original, &mut copy).and_then(|copied| copy.flush().map(|()| copied)).map_err(error)?;
     check_length(file, file.written(), copied, copied == file.length)?;
-    let mut copy = copy.into_inner().map_err(|cause| error(cause.into_error()))?;
-    copy.sync()?;
-    copy.close()
+    copy.into_inner().map_err(|cause| error(cause.into_error()))
 }
 
 /// Begins the commit of files, durably: from here on one that is gone was taken away, and a pending one is whole.

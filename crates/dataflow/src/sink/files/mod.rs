@@ -21,7 +21,7 @@ pub use rolling::{DefaultRollingPolicy, OnCheckpointRollingPolicy, PartFileInfo,
 
 use highwater_checkpoint::{FileSystem, LocalFileSystem, StoragePath, create_dir_durable};
 use highwater_state::{Clock, ListStateDescriptor, SystemClock};
-use highwater_types::Result;
+use highwater_types::{Error, Result};
 
 use self::name::Namer;
 use self::recover::{Territory, recover};
@@ -51,6 +51,17 @@ type Format<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 /// to be dead cannot write into it: a restore reads and writes at most one part file for each subtask and active bucket.
 /// Every other uncommitted file of this sink of this job is deleted. The state is the union list state `uncommitted`.
 ///
+/// # Another directory, or another job
+///
+/// A sink changes the files of its own job in its own directory, and no others. What a restored snapshot lists elsewhere,
+/// or of another job, may still be written: somebody may have started this job from the savepoint of one that runs on.
+/// It is therefore copied, as far as it is not committed when the sink opens, and its lines appear in this sink's output
+/// with its own next checkpoint. So a job that is moved to another directory, or under another name, loses no line and
+/// writes none twice: each is in the old output or in the new one. What is left uncommitted in the old one can be removed
+/// when the old job is not needed any more. (Flink's `FileSink` commits what a snapshot lists in place, and cuts the files
+/// in progress of a job that still runs.) If the old directory cannot be reached, its uncommitted lines are missing, and
+/// the sink says so in the log.
+///
 /// A bucket that has no file in progress takes no memory. Each file in progress takes one file handle and up to 64 KiB
 /// of lines that wait to be written, or one line if that is longer.
 ///
@@ -77,7 +88,8 @@ type Format<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 /// into a directory that holds committed files of a sink with this uid, or has [`remove_output`](Self::remove_output) to
 /// begin with. Files that were taken away are not seen.
 ///
-/// **Limits.** All subtasks must reach the same directory. With a [`BucketAssigner`], every sub-directory counts as a
+/// **Limits.** All subtasks must reach the same directory, and two running jobs of one name must not share it: a start
+/// takes the other's files for those of a dead attempt. With a [`BucketAssigner`], every sub-directory counts as a
 /// bucket unless its name begins with a dot: archive elsewhere.
 ///
 /// ```
@@ -193,8 +205,11 @@ impl<T: 'static> Sink<T> for FileSink<T> {
         let state = context.state.union_list_state(&ListStateDescriptor::<UncommittedElement>::new("uncommitted"))?;
         let has_buckets = !self.buckets.is_base_path();
         let territory = Territory { fs: &*self.fs, directory: &directory, namer: &namer, has_buckets };
-        recover(&territory, context, state.get()?).map_err(|error| error.with("operator", context.uid))?;
-        Ok(Box::new(LineWriter::new(self, directory, namer, state)))
+        let in_place = |error: Error| error.with("operator", context.uid);
+        let foreign = recover(&territory, context, state.get()?).map_err(in_place)?;
+        let mut writer = LineWriter::new(self, directory, namer, state);
+        writer.adopt(&foreign).map_err(in_place)?;
+        Ok(Box::new(writer))
     }
 
     fn is_exactly_once(&self) -> bool {

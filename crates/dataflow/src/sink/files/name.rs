@@ -49,6 +49,11 @@ impl Namer {
         self.sink.uncommitted(name).is_some_and(|tail| tail.attempt != self.attempt)
     }
 
+    /// Whether this is an uncommitted file of this sink of this job.
+    pub(super) fn is_of_this_job(&self, name: &str) -> bool {
+        self.sink.uncommitted(name).is_some()
+    }
+
     /// The checkpoint with which a file was committed, if it is a file of a sink with this uid, of whatever job.
     pub(super) fn committed_checkpoint(&self, name: &str) -> Option<u64> {
         let (_job, rest) = name.strip_prefix("part-")?.split_once('-')?;

@@ -42,7 +42,7 @@ impl Place<'_> {
     }
 
     /// Creates a file, and the mark that is there until its commit begins.
-    fn create_marked(&self, name: &str) -> Result<Box<dyn FileWriter>> {
+    pub(super) fn create_marked(&self, name: &str) -> Result<Box<dyn FileWriter>> {
         let (place, mark) = (self.of_bucket(), self.directory.join(&mark_name(name)));
         // The user may have taken the directory away with what was committed in it.
         self.fs.create_dir_all(&place)?;
@@ -110,11 +110,16 @@ impl Part {
 
     /// Path of the file below the output directory.
     pub(super) fn path(&self, bucket: &str) -> String {
-        if bucket.is_empty() { self.name.clone() } else { format!("{bucket}/{}", self.name) }
+        path_in(bucket, &self.name)
     }
 
-    /// Ends the file. Returns how many closed files wait to be synced.
-    pub(super) fn close(self, unsynced: &Unsynced) -> usize {
-        self.writer.map_or(0, |writer| unsynced.add_closed(writer))
+    /// Ends the file, which has yet to be synced and closed. None if nothing was written.
+    pub(super) fn into_writer(self) -> Option<Box<dyn FileWriter>> {
+        self.writer
     }
+}
+
+/// Path of a file of a bucket below the output directory.
+pub(super) fn path_in(bucket: &str, name: &str) -> String {
+    if bucket.is_empty() { name.to_owned() } else { format!("{bucket}/{name}") }
 }

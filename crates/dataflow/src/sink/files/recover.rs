@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use highwater_checkpoint::{FileSystem, StoragePath};
 use highwater_types::{Error, Result};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::commit::{By, commit_all};
 use super::name::Namer;
@@ -26,24 +26,24 @@ pub(super) struct Territory<'a> {
 /// earlier attempt left uncommitted remains.
 ///
 /// Every subtask sees the list of all. Each commits its share; the first removes what nobody lists. It leaves files of
-/// the running attempt alone, as other subtasks may have begun to write.
+/// the running attempt alone, as other subtasks may have begun to write. Returns this subtask's share of what is
+/// listed in other directories or of other jobs, which may still run: nothing of that is touched.
 pub(super) fn recover(
     territory: &Territory<'_>,
     context: &SinkContext<'_>,
     elements: Vec<UncommittedElement>,
-) -> Result<()> {
+) -> Result<Vec<Uncommitted>> {
     let listed = elements.into_iter().map(Uncommitted::from_element).collect::<Result<Vec<_>>>()?;
     let places = territory.places(&listed)?;
     territory.refuse_unfit(&places, context.restored_checkpoint)?;
     let share = listed.iter().skip(context.subtask as usize).step_by(context.parallelism.max(1) as usize);
-    commit_all(territory.fs, By::Recovery, share)?;
+    let (own, foreign): (Vec<_>, Vec<_>) = share.cloned().partition(|file| territory.is_own(file));
+    commit_all(territory.fs, By::Recovery, &own)?;
     if context.subtask == 0 {
         territory.remove_left_behind(&places, &listed)?;
+        territory.tell(&listed, context.uid)?;
     }
-    if !listed.is_empty() && context.subtask == 0 {
-        info!(files = listed.len(), operator = context.uid, "committed the output files of the restored checkpoint");
-    }
-    Ok(())
+    Ok(foreign)
 }
 
 fn file_names(fs: &dyn FileSystem, directory: &StoragePath) -> Result<Vec<String>> {
@@ -62,13 +62,18 @@ pub(super) fn with_buckets(fs: &dyn FileSystem, directory: &StoragePath) -> Resu
 }
 
 impl Territory<'_> {
-    /// Wherever the checkpoint knows of files, and where new ones are to be written.
+    /// Whether the sink may change a file. All others may have a writer.
+    fn is_own(&self, file: &Uncommitted) -> bool {
+        file.directory == *self.directory && self.namer.is_of_this_job(file.name())
+    }
+
+    /// Where files of this sink are, and are to be written.
     fn places(&self, listed: &[Uncommitted]) -> Result<BTreeSet<StoragePath>> {
         let mut places = match self.has_buckets {
             true => with_buckets(self.fs, self.directory)?,
             false => BTreeSet::from([self.directory.clone()]),
         };
-        places.extend(listed.iter().flat_map(|file| [file.directory.clone(), file.place()]));
+        places.extend(listed.iter().filter(|file| self.is_own(file)).map(Uncommitted::place));
         Ok(places)
     }
 
@@ -86,7 +91,7 @@ impl Territory<'_> {
         };
         let is_later = |id: u64| restored.is_none_or(|restored| id > restored);
         let mut found = Vec::new();
-        for place in places.iter().filter(|place| *place == self.directory || place.is_below(self.directory)) {
+        for place in places {
             let names = file_names(self.fs, place)?.into_iter();
             found.extend(names.filter(|name| self.namer.committed_checkpoint(name).is_some_and(is_later)));
         }
@@ -104,13 +109,32 @@ impl Territory<'_> {
         })
     }
 
+    fn tell(&self, listed: &[Uncommitted], uid: &str) -> Result<()> {
+        let (own, foreign): (Vec<_>, Vec<_>) = listed.iter().partition(|file| self.is_own(file));
+        if !own.is_empty() {
+            info!(files = own.len(), operator = uid, "committed the output files of the restored checkpoint");
+        }
+        for directory in foreign.iter().map(|file| &file.directory).collect::<BTreeSet<_>>() {
+            match self.fs.stat(directory)? {
+                Some(_) => info!(%directory, operator = uid, "copying what is not committed there"),
+                None => warn!(
+                    %directory,
+                    operator = uid,
+                    "the output directory of the snapshot is gone or out of reach: what was not committed there is missing"
+                ),
+            }
+        }
+        Ok(())
+    }
+
     fn remove_left_behind(&self, places: &BTreeSet<StoragePath>, listed: &[Uncommitted]) -> Result<()> {
-        let names = |file: &Uncommitted| [file.written(), file.pending(), file.mark()];
-        let keep: BTreeSet<StoragePath> = listed.iter().flat_map(names).collect();
+        // By their names, which never repeat: the snapshot may know this directory by another path.
+        let paths = listed.iter().flat_map(|file| [file.written(), file.pending(), file.mark()]);
+        let keep: BTreeSet<String> = paths.filter_map(|path| path.file_name().map(str::to_owned)).collect();
         for place in places {
             for name in file_names(self.fs, place)?.iter().filter(|name| self.namer.is_left_behind(name)) {
                 let path = place.join(name);
-                if !keep.contains(&path) {
+                if !keep.contains(name) {
                     debug!(file = %path, "removing an output file that no checkpoint lists");
                     self.fs.remove_file(&path)?;
                 }

@@ -47,16 +47,21 @@ impl Uncommitted {
         }
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
     /// The directory that holds it.
     pub(super) fn place(&self) -> StoragePath {
-        match self.path.rsplit_once('/') {
-            Some((bucket, _)) => self.directory.join(bucket),
-            None => self.directory.clone(),
+        match self.bucket() {
+            "" => self.directory.clone(),
+            bucket => self.directory.join(bucket),
         }
+    }
+
+    /// The id of its bucket.
+    pub(super) fn bucket(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(bucket, _)| bucket)
     }
 
     /// Where it was written.

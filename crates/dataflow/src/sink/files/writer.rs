@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_checkpoint::{FileSystem, StoragePath};
+use highwater_checkpoint::{FileSystem, FileWriter, StoragePath};
 use highwater_state::{Clock, OperatorListState};
 use highwater_types::Result;
 
 use super::bucket::{BucketAssigner, BucketContext, check_bucket_id};
-use super::commit::{By, commit_all};
+use super::commit::{By, commit_all, copy_listed, open_listed};
 use super::name::Namer;
-use super::part::{Part, Place};
+use super::part::{Part, Place, path_in};
 use super::rolling::RollingPolicy;
 use super::uncommitted::{Uncommitted, UncommittedElement};
 use super::unsynced::Unsynced;
@@ -42,7 +42,7 @@ pub(super) struct LineWriter<T> {
     state: OperatorListState<UncommittedElement>,
 }
 
-impl<T> LineWriter<T> {
+impl<T: 'static> LineWriter<T> {
     pub(super) fn new(
         sink: &FileSink<T>,
         directory: StoragePath,
@@ -67,6 +67,28 @@ impl<T> LineWriter<T> {
         }
     }
 
+    /// Copies what a restored snapshot lists of files that are not this sink's to commit into files of its own. They are
+    /// as good as written by this attempt: they belong to its next checkpoint, and go if there is none.
+    pub(super) fn adopt(&mut self, files: &[Uncommitted]) -> Result<()> {
+        for file in files {
+            let bucket = if self.buckets.is_base_path() { "" } else { file.bucket() };
+            let Some(original) = open_listed(&*self.fs, file)? else { continue };
+            let name = self.namer.next_name();
+            let copy = place(&*self.fs, &self.directory, bucket, &self.unsynced).create_marked(&name)?;
+            let copy = copy_listed(file, original, copy)?;
+            self.closed.push((path_in(bucket, &name), file.length));
+            self.sync_later(copy)?;
+        }
+        Ok(())
+    }
+
+    fn sync_later(&self, closed: Box<dyn FileWriter>) -> Result<()> {
+        if self.unsynced.add_closed(closed) > MAX_WAITING {
+            self.unsynced.sync()?;
+        }
+        Ok(())
+    }
+
     /// Closes the open file of a bucket. It is synced with the next checkpoint.
     fn close(&mut self, bucket: &str) -> Result<()> {
         let Some(mut part) = self.parts.remove(bucket) else { return Ok(()) };
@@ -75,10 +97,7 @@ impl<T> LineWriter<T> {
             return Err(error);
         }
         self.closed.push((part.path(bucket), part.length));
-        if part.close(&self.unsynced) > MAX_WAITING {
-            self.unsynced.sync()?;
-        }
-        Ok(())
+        part.into_writer().map_or(Ok(()), |writer| self.sync_later(writer))
     }
 
     /// Closes all files of which the policy says so.
