@@ -156,29 +156,33 @@ impl Execution {
 
     fn run_attempts(&mut self) -> Result<Ending> {
         let mut restarts = Restarts::new(self.resolved.settings.restart.clone());
-        let mut last_failure = None;
         for number in 1.. {
+            if number > 1 && self.handle.is_ending() {
+                return self.end_without_attempt();
+            }
             let ending = match self.wait_for_members() {
                 Ok(true) => self.attempt(number, &attempt_id(number)),
-                Ok(false) => return self.end_without_attempt(last_failure),
+                Ok(false) => return self.end_without_attempt(),
                 Err(error) => Err(error),
             };
             let failure = match ending {
-                Ok(ending) => return Ok(ending),
+                Ok(ending) => {
+                    self.has_run = true;
+                    return Ok(ending);
+                }
                 Err(failure) => failure,
             };
             self.has_run |= matches!(self.handle.progress().status, JobStatus::Running | JobStatus::Finishing);
-            last_failure = Some(self.recover(number, failure, &mut restarts)?);
+            self.recover(number, failure, &mut restarts)?;
         }
         Err(Error::internal("there are no more attempt numbers"))
     }
 
-    /// The end of a job that somebody stopped or cancelled between two attempts.
-    fn end_without_attempt(&self, last_failure: Option<Error>) -> Result<Ending> {
-        match last_failure {
-            Some(failure) => Err(failure),
-            None if self.handle.is_cancelled() => Err(Error::cancelled("the job was cancelled")),
-            None => Ok(Ending::Stopped),
+    /// The end of a job that somebody stopped or cancelled between two attempts: there is no last checkpoint.
+    fn end_without_attempt(&self) -> Result<Ending> {
+        match self.handle.is_cancelled() {
+            true => Err(Error::cancelled("the job was cancelled")),
+            false => Ok(Ending::Stopped),
         }
     }
 
@@ -190,7 +194,7 @@ impl Execution {
         let (mut newest, mut last_failure) = (0, None);
         loop {
             if !member.join()? {
-                return match self.end_without_attempt(last_failure) {
+                return match self.end_without_attempt() {
                     Err(_) if self.handle.is_cancelled() => Ok(JobOutcome::Cancelled),
                     ending => Ok(ending?.outcome()),
                 };
@@ -219,7 +223,8 @@ impl Execution {
         }
     }
 
-    /// Waits as the restart strategy says, and gives the failure back; it is an error if nothing follows it.
+    /// Waits as the restart strategy says, or until somebody asks for the end, and gives the failure back; it is an error
+    /// if nothing follows it.
     fn recover(&self, attempt: u64, failure: Error, restarts: &mut Restarts) -> Result<Error> {
         let delay = match can_heal(&failure) {
             true => restarts.next(self.origin.elapsed(), random()),
@@ -228,9 +233,7 @@ impl Execution {
         let Some(delay) = delay.filter(|_| !self.handle.is_cancelled()) else { return Err(failure) };
         tracing::warn!(attempt, error = %failure, ?delay, "the attempt failed; the job restarts");
         self.note_failure(&failure);
-        if self.handle.wait(delay) {
-            return Err(failure);
-        }
+        self.handle.wait(delay);
         Ok(failure)
     }
 
@@ -275,11 +278,11 @@ impl Execution {
     /// Keeps or deletes the checkpoints of a job that has ended, and notes whether it has finished. A job that could not
     /// begin to run, or whose checkpoints are damaged, loses nothing.
     fn release_checkpoints(&self, result: &Result<Ending>) {
-        let Some(coordination) = &self.coordination else { return };
+        let Some(coordination) = self.coordination.as_ref().filter(|_| self.has_run) else { return };
         let end = match result {
             Ok(Ending::Stopped) if coordination.savepoint().is_some() => End::StoppedWithSavepoint,
             Ok(ending) => End::of(*ending),
-            Err(failure) if !self.has_run || failure.kind() == ErrorKind::Corrupt => return,
+            Err(failure) if failure.kind() == ErrorKind::Corrupt => return,
             Err(_) if self.handle.is_cancelled() => End::Cancelled,
             Err(_) => End::Failed,
         };
@@ -319,7 +322,7 @@ impl Execution {
         match &self.role {
             Role::Alone => {}
             Role::Leader(leader) => leader.end(number, ending.as_ref().err()),
-            Role::Member(member) => member.end(number),
+            Role::Member(member) => member.end(number, ending.as_ref().err()),
         }
         ending
     }
@@ -332,12 +335,6 @@ impl Execution {
         });
         // Dropped last: all other threads are joined under its eyes.
         let watchdog = Watchdog::start(attempt, self.resolved.patience)?;
-        let (hub, reports, links) = self.control_plane(attempt.number);
-        let (driver, relay) = match (&self.coordination, &self.role) {
-            (Some(coordination), _) => (Some(self.driver(coordination, attempt, attempt_id, hub, &watchdog)?), None),
-            (None, Role::Member(member)) => (None, Some(member.relay(attempt, hub)?)),
-            (None, _) => return Err(Error::internal("nobody coordinates the job")),
-        };
         let streams = self.streams();
         let snapshot = |index| {
             let name = format!("snapshot-{index}");
@@ -352,6 +349,12 @@ impl Execution {
         let jobs = SnapshotThreads {
             checkpoints: pool.sender().ok_or_else(closed)?,
             savepoints: savepoint_pool.sender().ok_or_else(closed)?,
+        };
+        let (hub, reports, links) = self.control_plane(attempt.number);
+        let (driver, relay) = match (&self.coordination, &self.role) {
+            (Some(coordination), _) => (Some(self.driver(coordination, attempt, attempt_id, hub, &watchdog)?), None),
+            (None, Role::Member(member)) => (None, Some(member.relay(attempt, hub)?)),
+            (None, _) => return Err(Error::internal("nobody coordinates the job")),
         };
         let settings = &self.resolved.settings;
         let first_worker = self.resolved.process * self.resolved.workers;

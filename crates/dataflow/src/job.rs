@@ -65,7 +65,8 @@ pub struct Job {
 pub enum JobOutcome {
     /// All input was read, and everything is committed.
     Finished,
-    /// It was asked to stop, took a last checkpoint, and can be resumed.
+    /// It was asked to stop, took a last checkpoint, and can be resumed. If it was waiting to begin or to restart, there
+    /// is no last one: it resumes from the newest.
     Stopped,
     /// It was ended at once. It can be resumed from its newest checkpoint, unless
     /// [`checkpoint_retention`](ExecutionConfig::checkpoint_retention) says that none is kept.

@@ -1,6 +1,8 @@
 //! The end of an attempt, and of a job, when a storage takes its time.
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests")]
 
+#[path = "support/ports.rs"]
+mod ports;
 mod support;
 
 use std::path::Path;
@@ -8,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use highwater_backends::{ExternalizedRetention, HashMapStateBackend};
+use highwater_backends::{Configuration, ExternalizedRetention, HashMapStateBackend, RestartStrategy};
 use highwater_checkpoint::{
     FaultyFileSystem, FileStep, FileSystemCheckpointStorage, JobId, LocalFileSystem, StoragePath,
 };
-use highwater_dataflow::{CheckpointStatistics, ExecutionConfig, JobHandle, JobOutcome, Pending};
+use highwater_dataflow::{CheckpointStatistics, Cluster, ExecutionConfig, JobHandle, JobOutcome, JobStatus, Pending};
 use highwater_types::Result;
-use support::{CommitSink, config, counting, has_checkpoint, wait_until};
+use support::{CommitSink, config, counting, has_checkpoint, occurrences, wait_until};
 
 const SIZE: (u64, u64) = (30_000, 5_003);
 
@@ -37,6 +39,62 @@ fn beside(name: &str, config: ExecutionConfig, act: impl FnOnce(&JobHandle) + Se
         let job = counting(name, SIZE, CommitSink::new(), Some(20_000.0));
         job.execute(&config.handle(&handle)).unwrap().outcome
     })
+}
+
+/// It ended as a failure, although somebody had asked for the end and nothing was wrong any more.
+#[test]
+fn a_job_that_waits_to_restart_can_be_stopped_and_cancelled() {
+    for (ask, outcome) in [
+        (JobHandle::stop as fn(&JobHandle) -> Pending<JobOutcome>, JobOutcome::Stopped),
+        (JobHandle::cancel, JobOutcome::Cancelled),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let handle = JobHandle::new();
+        let sink = CommitSink::new();
+        let failing = sink.clone().failing_on(0, &handle);
+        let hour = Duration::from_secs(3_600);
+        let restart = RestartStrategy::FixedDelay { attempts: 3, delay: hour };
+        let config = || on(directory.path(), |_, _| Ok(())).restart_strategy(&restart);
+        let ended = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                wait_until(|| handle.progress().status == JobStatus::Restarting);
+                drop(ask(&handle));
+            });
+            counting("restarting", SIZE, failing, Some(20_000.0)).execute(&config().handle(&handle)).unwrap()
+        });
+        assert_eq!((ended.outcome, ended.progress.attempt), (outcome, 1));
+        let rest = counting("restarting", SIZE, sink.clone(), None).execute(&config()).unwrap();
+        assert!(rest.progress.restored_from.is_some() && rest.outcome == JobOutcome::Finished);
+        sink.assert_exactly_once(&occurrences(SIZE.0, SIZE.1));
+    }
+}
+
+/// The other process has not come yet, and somebody asks for the end: a policy that keeps nothing deleted all that the
+/// job had, although it had not run.
+#[test]
+fn a_job_that_was_stopped_before_it_began_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let fine = || on(directory.path(), |_, _| Ok(()));
+    let stopped = beside("waiting", fine(), |handle| {
+        wait_until(|| has_checkpoint(handle));
+        handle.stop();
+    });
+    assert_eq!(stopped, JobOutcome::Stopped);
+    // How long process 0 waits to tell the others.
+    let soon: Configuration = [("heartbeat.interval", "10 ms"), ("heartbeat.timeout", "100 ms")].into_iter().collect();
+    let nothing_kept =
+        || fine().configuration(&soon).checkpoint_retention(ExternalizedRetention::NoExternalizedCheckpoints);
+    for ask in [JobHandle::stop as fn(&JobHandle) -> Pending<JobOutcome>, JobHandle::cancel] {
+        let hosts = [(); 2].map(|()| format!("127.0.0.1:{}", ports::free_port()));
+        let ended = beside("waiting", nothing_kept().cluster(Cluster::new(0, hosts)), |handle| {
+            wait_until(|| handle.description().is_some());
+            drop(ask(handle));
+        });
+        assert!(matches!(ended, JobOutcome::Stopped | JobOutcome::Cancelled));
+        let job = directory.path().join(JobId::from_name("waiting").to_string());
+        let is_complete = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path().join("_metadata").exists();
+        assert!(std::fs::read_dir(job).unwrap().any(is_complete));
+    }
 }
 
 /// A restore read to its end, however long that took; then `task.cancellation.timeout` took it for a function that does

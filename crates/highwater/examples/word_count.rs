@@ -141,8 +141,8 @@ struct Options {
     #[arg(long, requires = "rest_port")]
     rest_allow_remote: bool,
 
-    /// Clear the checkpoints and results of earlier runs first
-    #[arg(long)]
+    /// Clear the checkpoints and results of earlier runs first. Not in a cluster: run it once alone
+    #[arg(long, conflicts_with = "cluster_index")]
     fresh: bool,
 
     /// Any key of the configuration; may be given several times
@@ -188,8 +188,7 @@ fn run(options: Options) -> Result<JobOutcome> {
     if let Some(command) = &options.ctl {
         return ask(&options, command, &JobControl::new(&checkpoints, job.id())?);
     }
-    // In a cluster it is for process 0 to do, before it lets the others in.
-    if options.fresh && options.cluster_index.unwrap_or(0) == 0 {
+    if options.fresh {
         clear(&checkpoints.join(&job.id().to_string()), || sink.remove_output(job.id(), SINK), &output)?;
     }
     let handle = JobHandle::new();
@@ -204,7 +203,10 @@ fn run(options: Options) -> Result<JobOutcome> {
         JobOutcome::Cancelled => eprintln!("cancelled; the same command goes on from the last checkpoint"),
         _ => {}
     }
-    print_summary(&sink.committed_files(job.id(), SINK)?, &output, &result.progress)?;
+    // The results are those of all processes of a cluster.
+    if options.cluster_index.unwrap_or(0) == 0 {
+        print_summary(&sink.committed_files(job.id(), SINK)?, &output, &result.progress)?;
+    }
     Ok(result.outcome)
 }
 
@@ -559,7 +561,12 @@ impl Results {
     fn read(files: &[PathBuf]) -> std::io::Result<Self> {
         let mut results = Self::default();
         for file in files {
-            for line in BufReader::new(File::open(file)?).lines() {
+            let file = match File::open(file) {
+                // Somebody has taken it away meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                file => file?,
+            };
+            for line in BufReader::new(file).lines() {
                 results.add(&line?);
             }
         }

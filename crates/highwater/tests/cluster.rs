@@ -234,7 +234,7 @@ fn the_command_lines_of_the_deployment_are_those_of_the_program() {
     for arguments in [of_systemd, kubernetes.collect()] {
         assert!(arguments.iter().any(|argument| argument.starts_with("--cluster-hosts")));
         let filled = arguments.iter().map(|argument| {
-            let argument = argument.replace("%i", "1").replace("$(INDEX)", "1").replace("${STATE}", "/nowhere");
+            let argument = argument.replace("%i", "1").replace("$(INDEX)", "1");
             argument.replace("${HOSTS}", "10.0.0.1:1,10.0.0.2:1").replace("${CREDENTIALS_DIRECTORY}", "/nowhere")
         });
         let output = Command::new(example("word_count")).args(filled).output().unwrap();

@@ -169,11 +169,14 @@ impl Member {
         Ok(Relay(thread))
     }
 
-    /// An attempt is over in this process.
-    pub(crate) fn end(&self, attempt: u64) {
+    /// An attempt is over in this process. A failure has been passed on before, unless it is one of the very beginning.
+    pub(crate) fn end(&self, attempt: u64, failure: Option<&Error>) {
         self.listener.door().expect_nobody();
         lock(&self.current.state).running = None;
         if let Some((session, _)) = &*lock(&self.session) {
+            if let Some(failure) = failure.filter(|_| !self.current.handle.is_cancelled()) {
+                session.send(&ToLeader::Failed { attempt, failure: Failure::new(failure) });
+            }
             session.send(&ToLeader::Left { attempt });
         }
     }
