@@ -41,10 +41,7 @@ impl CancelToken {
     /// # Errors
     /// [`Cancelled`](highwater_types::ErrorKind::Cancelled) once the work was cancelled.
     pub fn check(&self) -> Result<()> {
-        match self.is_cancelled() {
-            true => Err(Error::cancelled("the checkpoint was cancelled while its state was being written")),
-            false => Ok(()),
-        }
+        self.check_or("the checkpoint was cancelled while its state was being written")
     }
 
     /// As [`check`](Self::check), for who restores.
@@ -52,8 +49,12 @@ impl CancelToken {
     /// # Errors
     /// [`Cancelled`](highwater_types::ErrorKind::Cancelled) once the work was cancelled.
     pub fn check_restore(&self) -> Result<()> {
+        self.check_or("the attempt was cancelled while its state was being restored")
+    }
+
+    fn check_or(&self, text: &str) -> Result<()> {
         match self.is_cancelled() {
-            true => Err(Error::cancelled("the attempt was cancelled while its state was being restored")),
+            true => Err(Error::cancelled(text)),
             false => Ok(()),
         }
     }

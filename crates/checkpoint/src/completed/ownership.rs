@@ -115,12 +115,12 @@ impl CompletedCheckpointStore {
         Ok(is_ours)
     }
 
-    /// Leaves to the user a snapshot that cannot be looked at now. Whatever it may need stays: nothing that is in the
-    /// job's directory at this moment is deleted as long as this store lives. What comes later goes by the rules.
+    /// For a snapshot that cannot be looked at now: whatever it may need stays. Nothing that is in the job's directory at
+    /// this moment is deleted as long as this store lives. What comes later goes by the rules.
     ///
     /// # Errors
     /// `Storage` when the directory cannot be listed.
-    pub fn leave_unseen_to_user(&mut self) -> Result<()> {
+    pub fn keep_what_is_there(&mut self) -> Result<()> {
         let Some(job) = self.access.directory() else { return Ok(()) };
         let mut directories = vec![job.shared()];
         directories.extend(job.checkpoints()?.iter().map(|entry| job.checkpoint(entry.id)));

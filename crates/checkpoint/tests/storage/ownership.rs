@@ -148,7 +148,7 @@ fn of_a_snapshot_that_cannot_be_looked_at_everything_stays() {
 
     let mut job = start(&base, 1);
     assert!(job.store.orphans().count() > 0);
-    job.store.leave_unseen_to_user().unwrap();
+    job.store.keep_what_is_there().unwrap();
     job.store.remove_orphans();
     job.checkpoints(3);
     job.store.sweep().unwrap();

@@ -189,7 +189,11 @@ fn restore_owners(resolved: &Resolved, store: &mut CompletedCheckpointStore, lin
     for claimed in lineage.claimed() {
         match find(resolved, lineage, &claimed.pointer) {
             Found::There(snapshot) => store.claim(&snapshot, claimed.first)?,
-            Found::Gone | Found::Unclear(_) => store.take_shared_files(&StoragePath::parse(&claimed.pointer)?),
+            Found::Gone => store.take_shared_files(&StoragePath::parse(&claimed.pointer)?),
+            Found::Unclear(error) => {
+                keep_for_unseen(store, &claimed.pointer, &error)?;
+                store.take_shared_files(&StoragePath::parse(&claimed.pointer)?);
+            }
         }
     }
     let mut gone = Vec::new();
@@ -197,19 +201,22 @@ fn restore_owners(resolved: &Resolved, store: &mut CompletedCheckpointStore, lin
         match find(resolved, lineage, pointer) {
             Found::There(snapshot) => drop(store.leave_to_user(&snapshot)?),
             Found::Gone => gone.push(pointer.clone()),
-            Found::Unclear(error) => {
-                tracing::warn!(
-                    pointer,
-                    %error,
-                    "a snapshot that was left to the user cannot be looked at: no file that is in the job's directory now \
-                     is deleted in this run, for the snapshot may need it"
-                );
-                store.leave_unseen_to_user()?;
-            }
+            Found::Unclear(error) => keep_for_unseen(store, pointer, &error)?,
         }
     }
     lineage.forget(|pointer| gone.iter().any(|gone| gone == pointer));
     Ok(())
+}
+
+/// Keeps whatever a snapshot may need that cannot be looked at in this run.
+fn keep_for_unseen(store: &mut CompletedCheckpointStore, pointer: &str, error: &Error) -> Result<()> {
+    tracing::warn!(
+        pointer,
+        %error,
+        "a snapshot of an earlier start cannot be looked at: no file that is in the job's directory now is deleted in \
+         this run, for the snapshot may need it"
+    );
+    store.keep_what_is_there()
 }
 
 /// What is at the place of a snapshot of an earlier start.
@@ -288,7 +295,10 @@ fn from_snapshot(snapshot: &ResolvedSnapshot, mode: ClaimMode, next: u64) -> Res
 
 #[cfg(test)]
 mod tests {
+    use highwater_checkpoint::{FileSystemCheckpointStorage, JobId};
+
     use super::*;
+    use crate::ExecutionConfig;
 
     fn lineage(branches: impl IntoIterator<Item = Branch>) -> Lineage {
         let mut lineage = Lineage::read(None).unwrap();
@@ -324,6 +334,41 @@ mod tests {
         assert_eq!(choose(&pointer("/a"), &failed, Some(10)).unwrap(), Choice::Own);
         assert_eq!(choose(&pointer("/b"), &failed, Some(10)).unwrap(), follow("/b"));
         assert_eq!(choose(&pointer("/a"), &failed, Some(12)).unwrap(), follow("/a"));
+    }
+
+    /// A snapshot that is on a disk which is not mounted is not gone, whosever it is: files that only it needs were taken
+    /// for orphans.
+    #[test]
+    fn files_of_a_snapshot_that_is_away_stay() {
+        for is_claimed in [true, false] {
+            for is_away in [true, false] {
+                let scratch = tempfile::tempdir().unwrap();
+                let disk = scratch.path().join("disk");
+                std::fs::create_dir(&disk).unwrap();
+                if !is_away {
+                    std::fs::write(disk.join("something else"), b"").unwrap();
+                }
+                let base = StoragePath::from_local(scratch.path().join("checkpoints")).unwrap();
+                let storage = FileSystemCheckpointStorage::new(base).unwrap();
+                let resolved = ExecutionConfig::new().checkpoint_storage(storage.clone()).resolve().unwrap();
+                let access = storage.open(JobId::from_name("a")).unwrap();
+                let directory = access.directory().unwrap().clone();
+                let shared = directory.shared().to_local_path().unwrap();
+                let file = shared.join("0d1b2f6e-3c44-4a57-9b1a-5a4f6e7d8c90");
+                std::fs::create_dir_all(shared).unwrap();
+                std::fs::write(&file, b"state").unwrap();
+                let mut lineage = Lineage::read(Some(&directory)).unwrap();
+                let pointer = StoragePath::from_local(disk.join("copy")).unwrap().to_string();
+                match is_claimed {
+                    true => lineage.claim(&pointer, 1),
+                    false => lineage.leave_to_user(&pointer),
+                }
+                let mut store = CompletedCheckpointStore::recover(access, 1).unwrap();
+                restore_owners(&resolved, &mut store, &mut lineage).unwrap();
+                store.remove_orphans();
+                assert_eq!(file.exists(), is_away, "claimed: {is_claimed}");
+            }
+        }
     }
 
     #[test]
