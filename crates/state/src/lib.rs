@@ -15,6 +15,7 @@ mod heap;
 mod keyed;
 mod operator;
 mod redistribution;
+mod timers;
 
 pub use bytes::{
     ByteStore, ByteStoreContext, ByteStoreFactory, ColumnId, FileRestore, FrozenBytes, FrozenFiles, NativeFiles,
@@ -39,3 +40,4 @@ pub use operator::{
     ReadOnlyBroadcastState,
 };
 pub use redistribution::{redistribute_keyed_state, redistribute_operator_state};
+pub use timers::{Timer, TimerService, Timers};

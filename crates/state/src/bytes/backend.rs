@@ -14,6 +14,7 @@ use super::column::{Shared, StateColumn};
 use super::folding::{Aggregate, ByteFoldingState, Reduce};
 use super::list::ByteListState;
 use super::map::ByteMapState;
+use super::timers::ByteTimers;
 use super::value::ByteValueState;
 use super::{ByteStore, ColumnId, FrozenBytes, FrozenFiles};
 use crate::canonical::{CanonicalWriter, RunEntries, StateKind, StateMeta};
@@ -21,10 +22,11 @@ use crate::descriptor::{
     AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
 };
-use crate::encoding::{KeyLayout, push_key_group};
+use crate::encoding::{KeyLayout, TimerFormat, push_key_group};
 use crate::keyed::{
     AggregatingOps, FrozenState, KeyContext, ListOps, MapOps, Namespace, ReducingOps, StateValue, ValueOps,
 };
+use crate::timers::TimerQueue;
 
 /// Key groups of a state in which restored files are looked into.
 const SAMPLES: usize = 1024;
@@ -106,6 +108,16 @@ impl<K: Key> ByteBackend<K> {
         let column = self.register(&descriptor.name, namespace)?;
         let (serializer, fold) = (Arc::clone(&descriptor.accumulator), Aggregate(Arc::clone(&descriptor.function)));
         Ok(Rc::new(ByteFoldingState { column, serializer, fold }))
+    }
+
+    pub(crate) fn timers<N: Namespace>(
+        &self,
+        name: &str,
+        namespace: SerializerRef<N>,
+    ) -> Result<Rc<dyn TimerQueue<K, N>>> {
+        let column = self.column(name)?;
+        let format = TimerFormat { key: Arc::clone(&self.shared.key_serializer), namespace };
+        Ok(Rc::new(ByteTimers::open(Rc::clone(&self.shared), column, name, format)?))
     }
 
     /// Adds restored entries of one key group to a state, registered or not: keys and values as in a canonical stream,

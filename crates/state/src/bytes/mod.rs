@@ -12,6 +12,7 @@ mod reference;
 mod store;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod value;
 
 pub(crate) use backend::ByteBackend;

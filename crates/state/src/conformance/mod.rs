@@ -31,6 +31,7 @@ mod reentrancy;
 mod snapshot;
 mod store;
 mod subject;
+mod timers;
 mod value;
 
 use highwater_types::Result;
@@ -47,6 +48,7 @@ pub use reentrancy::*;
 pub use snapshot::*;
 pub use store::*;
 pub use subject::Subject;
+pub use timers::*;
 pub use value::*;
 
 /// Hands the list of all behaviours to another macro.
@@ -103,6 +105,15 @@ macro_rules! conformance_behaviours {
             another_map_key_type_is_refused_on_restore
             keys_whose_hash_changed_are_refused
             another_max_parallelism_is_refused_on_restore
+            timers_come_in_the_order_of_their_time
+            timers_are_deleted
+            timers_may_change_while_they_are_taken
+            timers_of_services_and_kinds_of_time_are_apart
+            timers_need_a_current_key
+            timers_go_with_their_key
+            timers_nobody_asks_for_are_carried_along
+            timers_of_another_namespace_are_refused_on_restore
+            random_timers_agree_with_a_model
             random_operations_agree_with_a_model
             random_operations_agree_with_a_model_in_many_key_groups
             store_keeps_its_columns_apart

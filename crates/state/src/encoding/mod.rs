@@ -1,10 +1,12 @@
 //! How keys and values become bytes: the same in a byte store and in the canonical stream.
 
 mod composite_key;
+mod timer;
 
 use highwater_types::{ByteReader, Error, Result, TypeSerializer};
 
 pub(crate) use composite_key::{KeyLayout, push_key_group};
+pub(crate) use timer::{TimerFormat, time_of};
 
 /// What stands between two elements of a list: `,`, as in Flink's `StringAppendTESTOperator`.
 pub const LIST_DELIMITER: u8 = b',';

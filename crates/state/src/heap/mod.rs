@@ -10,6 +10,7 @@ mod states;
 mod table;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,11 +23,14 @@ pub(crate) use self::state::AnyState;
 use self::state::HeapState;
 pub use self::states::MapKey;
 use self::states::{FoldFormat, ListFormat, MapFormat, ValueFormat};
+use self::timers::HeapTimers;
 use crate::descriptor::{
     AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
 };
+use crate::encoding::TimerFormat;
 use crate::keyed::{AggregatingOps, KeyContext, ListOps, MapOps, Namespace, ReducingOps, StateValue, ValueOps};
+use crate::timers::TimerQueue;
 
 /// A new state, as its handle sees it and as its backend does.
 type New<K, Ops> = (Rc<Ops>, Rc<dyn AnyState<K>>);
@@ -148,6 +152,12 @@ impl<K: Key> HeapStates<K> {
         );
         let state = self.state(&descriptor.name, namespace, cells);
         (Rc::clone(&state) as _, state)
+    }
+
+    pub(crate) fn timers<N: Namespace>(&self, name: &str, namespace: SerializerRef<N>) -> New<K, dyn TimerQueue<K, N>> {
+        let format = TimerFormat { key: Arc::clone(&self.key), namespace };
+        let queue = Rc::new(HeapTimers::new(Rc::clone(&self.context), name, format));
+        (Rc::clone(&queue) as _, queue)
     }
 
     fn state<N: Namespace, C, F>(&self, name: &str, namespace: SerializerRef<N>, cells: F) -> Rc<HeapState<K, N, C, F>>

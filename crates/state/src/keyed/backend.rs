@@ -18,13 +18,14 @@ use super::{
     ReducingState, StateValue, ValueState,
 };
 use crate::bytes::{ByteBackend, ByteStoreContext, ByteStoreFactory};
-use crate::canonical::{KeyedHeader, KeyedKind, StateMeta};
+use crate::canonical::{KeyedHeader, KeyedKind, StateKind, StateMeta};
 use crate::clock::{Clock, SystemClock};
 use crate::descriptor::{
     AggregateFunction, AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
 };
 use crate::heap::{AnyState, HeapStates, MapKey};
+use crate::timers::{TimerQueue, TimerService, queue_names};
 
 /// All keyed state of one operator subtask (Flink's `KeyedStateBackend`), in heap tables or in a byte store.
 ///
@@ -326,7 +327,33 @@ impl<K: Key> KeyedBackend<K> {
         }))
     }
 
-    /// Checks name and compatibility of a new state and writes it down.
+    /// Registers a service of timers: two queues, which are in every snapshot, even when they are empty (Flink's
+    /// `_timer_state/event_<service>` and `_timer_state/processing_<service>`). The services of Flink's operators are called
+    /// `user-timers` (process functions) and `window-timers`.
+    ///
+    /// # Errors
+    /// `Program` if there is a service of this name; `Incompatible` if its restored timers have another namespace.
+    pub fn timer_service<N: Namespace>(
+        &self,
+        service: &str,
+        namespace: SerializerRef<N>,
+    ) -> Result<TimerService<K, N>> {
+        let (event_time, processing_time) = queue_names(service);
+        let processing_time = self.timers(&processing_time, &namespace)?;
+        Ok(TimerService::new(self.timers(&event_time, &namespace)?, processing_time))
+    }
+
+    fn timers<N: Namespace>(&self, name: &str, namespace: &SerializerRef<N>) -> Result<Rc<dyn TimerQueue<K, N>>> {
+        let timer = SerializerSnapshot::timer(self.key.snapshot(), namespace.snapshot());
+        self.register_meta(StateMeta::priority_queue(name, timer))?;
+        match &self.store {
+            Store::Heap { states, registered } => {
+                self.adopt(name, registered, states.timers(name, Arc::clone(namespace)))
+            }
+            Store::Bytes(states) => states.timers(name, Arc::clone(namespace)),
+        }
+    }
+
     fn register(
         &self,
         name: &str,
@@ -334,13 +361,18 @@ impl<K: Key> KeyedBackend<K> {
         namespace: SerializerSnapshot,
         value: SerializerSnapshot,
     ) -> Result<()> {
+        self.register_meta(StateMeta::key_value(name, kind, namespace, value))
+    }
+
+    /// Checks name and compatibility of a new state and writes it down.
+    fn register_meta(&self, meta: StateMeta) -> Result<()> {
+        let name = meta.name();
         let mut registered = self.registered.borrow_mut();
         if registered.iter().any(|meta| meta.name() == name) {
             return Err(Error::program("a state of this name is registered already: give each state its own name")
                 .with("operator", &self.operator)
                 .with("state", name));
         }
-        let meta = StateMeta::key_value(name, kind, namespace, value);
         if let Some(restored) = self.restored.borrow().meta(name) {
             let compatibility = restored.check_compatible(&meta, &self.operator)?;
             require_as_is(&compatibility, name).with("operator", &self.operator)?;
@@ -514,8 +546,10 @@ impl<K: Key> KeyedBackend<K> {
         states.state_names().into_iter().map(meta).collect()
     }
 
+    /// Timers are not states that can be looked into by key.
     fn position(&self, state: &str) -> Option<usize> {
-        self.registered.borrow().iter().position(|meta| meta.name() == state)
+        let is_state = |meta: &StateMeta| meta.name() == state && meta.kind() != StateKind::PriorityQueue;
+        self.registered.borrow().iter().position(is_state)
     }
 }
 
