@@ -167,7 +167,7 @@ fn one_line_of_60_megabytes_in_a_file() {
     out.write_all(b"\nshort\n").unwrap();
     stays_flat("one_line_of_60_megabytes_in_a_file", 1_000_002, move |env| {
         let words =
-            env.source("lines", FileSource::new(&file)).flat_map(|line: String, out: &mut Collector<(i64, String)>| {
+            env.source("lines", FileSource::lines([&file])).flat_map(|line: String, out: &mut Collector<(i64, String)>| {
                 let words = line.as_bytes().chunks(60).zip(0..);
                 out.extend(words.map(|(word, n)| (n, String::from_utf8_lossy(word).into_owned())));
                 Ok(())
