@@ -75,6 +75,8 @@ options! {
     FRAMESIZE: MemorySize = new("pekko.framesize", "10485760b"), older ["akka.framesize"];
     /// Number of key groups of operators that do not set it, 1 to 32768; -1 derives it from the first parallelism.
     MAX_PARALLELISM: i32 = new("pipeline.max-parallelism", "-1");
+    /// How often watermark generators are asked for watermarks, from 0 on; 0 for never.
+    AUTO_WATERMARK_INTERVAL: Duration = new("pipeline.auto-watermark-interval", "200 ms");
     /// Slots of a process, at least 1: they share its managed memory. A job runs that many workers in a process, unless
     /// the program says how many; then that is the number of slots.
     NUM_TASK_SLOTS: i32 = new("taskmanager.numberOfTaskSlots", "1");

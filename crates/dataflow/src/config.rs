@@ -67,6 +67,7 @@ pub struct ExecutionConfig {
     pub(crate) start: Option<StartFrom>,
     pub(crate) handle: JobHandle,
     pub(crate) has_control_directory: bool,
+    forgets_watermarks: bool,
     configuration: Configuration,
     backend: Option<Arc<dyn StateBackend>>,
     storage: Option<Arc<dyn CheckpointStorage>>,
@@ -179,6 +180,20 @@ impl ExecutionConfig {
         self
     }
 
+    /// How often watermark generators are asked for watermarks (`pipeline.auto-watermark-interval`); zero: never, so that
+    /// only generators that emit with a record have any. Default 200 ms.
+    pub fn auto_watermark_interval(mut self, interval: Duration) -> Self {
+        self.configuration.set(&options::AUTO_WATERMARK_INTERVAL, interval);
+        self
+    }
+
+    /// Whether operators remember over a restore how far event time had come, so that what was late stays late. Flink
+    /// forgets it. Switch it off for one start if the watermark strategy has become more tolerant. Default: yes.
+    pub fn remember_watermarks(mut self, remember: bool) -> Self {
+        self.forgets_watermarks = !remember;
+        self
+    }
+
     /// What follows a failure (`restart-strategy.*`). Default: exponential delay if checkpoints are taken, else none.
     pub fn restart_strategy(mut self, strategy: &RestartStrategy) -> Self {
         let configuration = &mut self.configuration;
@@ -273,7 +288,18 @@ impl ExecutionConfig {
         let parallelism = u32::try_from(workers.saturating_mul(processes))
             .map_err(|_| Error::configuration("there are too many workers").with("workers", workers))?;
         let patience = Patience::from(&settings.cancellation);
-        Ok(Resolved { settings, backend, storage, start, patience, workers, process, parallelism })
+        let remembers_watermarks = !self.forgets_watermarks;
+        Ok(Resolved {
+            settings,
+            backend,
+            storage,
+            start,
+            patience,
+            remembers_watermarks,
+            workers,
+            process,
+            parallelism,
+        })
     }
 
     /// A worker is a slot.
@@ -307,6 +333,7 @@ pub(crate) struct Resolved {
     pub(crate) storage: Arc<dyn CheckpointStorage>,
     pub(crate) start: StartFrom,
     pub(crate) patience: Patience,
+    pub(crate) remembers_watermarks: bool,
     /// Worker threads of this process.
     pub(crate) workers: usize,
     /// Index of this process.

@@ -368,6 +368,8 @@ impl Execution {
             storage: Arc::clone(&self.resolved.storage),
             compression: settings.checkpointing.compression,
             max_parallelism: settings.max_parallelism,
+            watermark_interval: settings.watermark_interval,
+            remembers_watermarks: self.resolved.remembers_watermarks,
             limit: settings.acknowledgement_limit.bytes(),
             counters: self.handle.counters(),
             jobs,

@@ -54,6 +54,7 @@ mod config;
 mod control;
 mod execution;
 mod finished;
+mod function;
 mod graph;
 mod job;
 mod operator;
@@ -67,11 +68,22 @@ mod sink;
 mod source;
 mod start;
 mod statistics;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod watermark;
+mod window;
 
 pub use cluster::{Cluster, Secret};
 pub use config::{ExecutionConfig, StartFrom};
 pub use control::{ControlAnswer, ControlCommand, JobControl};
-pub use graph::{Collector, DataStream, KeyedStream, OpenContext, Record, StreamEnvironment};
+pub use function::{
+    Context, KeyedCoProcessFunction, KeyedProcessFunction, OutputTag, SideOutput, TimeDomain, TimerContext,
+    TimerRegistry,
+};
+pub use graph::{
+    Collector, ConnectedStreams, DataStream, JoinedStreams, KeyedJoin, KeyedStream, OpenContext, Record,
+    StreamEnvironment, WindowedJoin, WindowedStream,
+};
 pub use job::{Job, JobOutcome, JobResult};
 pub use pending::Pending;
 pub use progress::{CheckpointStatistics, JobHandle, JobStatus, Progress, RestoredFrom};
@@ -86,4 +98,13 @@ pub use source::{
 pub use statistics::{
     CheckpointCounts, CheckpointFailure, CheckpointHistory, CheckpointRecord, CheckpointStatus, JobDescription,
     OperatorProgress, RestoredCheckpoint, SubtaskStatistics, Summary,
+};
+pub use watermark::{WatermarkGenerator, WatermarkOutput, WatermarkStrategy};
+pub use window::{
+    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DefaultTrigger,
+    DeltaEvictor, DeltaTrigger, DynamicEventTimeSessionWindows, EndOfStreamTrigger, EventTimeSessionWindows,
+    EventTimeTrigger, Evictor, GlobalWindows, Merge, NeverTrigger, OpenWindow, ProcessingTimeSessionWindows,
+    ProcessingTimeTrigger, ProcessingTimeoutTrigger, PurgingTrigger, SlidingEventTimeWindows,
+    SlidingProcessingTimeWindows, TimeEvictor, Trigger, TriggerContext, TriggerFunction, TriggerOpen, TriggerResult,
+    TumblingEventTimeWindows, TumblingProcessingTimeWindows, Window, WindowAssigner, WindowContext,
 };

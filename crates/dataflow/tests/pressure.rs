@@ -166,12 +166,13 @@ fn one_line_of_60_megabytes_in_a_file() {
     (0..1_000).for_each(|_| out.write_all(thousand.as_bytes()).unwrap());
     out.write_all(b"\nshort\n").unwrap();
     stays_flat("one_line_of_60_megabytes_in_a_file", 1_000_002, move |env| {
-        let words =
-            env.source("lines", FileSource::lines([&file])).flat_map(|line: String, out: &mut Collector<(i64, String)>| {
+        let words = env.source("lines", FileSource::lines([&file])).flat_map(
+            |line: String, out: &mut Collector<(i64, String)>| {
                 let words = line.as_bytes().chunks(60).zip(0..);
                 out.extend(words.map(|(word, n)| (n, String::from_utf8_lossy(word).into_owned())));
                 Ok(())
-            });
+            },
+        );
         exchange(words, |(n, _)| *n).sink("slow", SlowSink { each: 10_000 });
     });
 }

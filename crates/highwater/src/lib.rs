@@ -52,6 +52,8 @@
 //!
 //! - **Jobs**: [`Job`], [`StreamEnvironment`], [`DataStream`], [`KeyedStream`]; run with an [`ExecutionConfig`],
 //!   watched and stopped through a [`JobHandle`].
+//! - **Time**: timestamps and watermarks by a [`WatermarkStrategy`], windows ([`WindowedStream`]), timers
+//!   ([`KeyedStream::process_timed`]), two streams together ([`ConnectedStreams`]), side outputs ([`OutputTag`]).
 //! - **State**: [`ValueState`], [`ListState`], [`MapState`], [`ReducingState`] and [`AggregatingState`] per key, each
 //!   with its descriptor; [`OperatorStateBackend`] for what belongs to a subtask.
 //! - **Backends**: [`MemoryStateBackend`], [`FsStateBackend`], [`HashMapStateBackend`], `RocksDbStateBackend` with the
@@ -71,7 +73,7 @@
 //!   formats.
 //! - Checkpoints go to local files, or to a file system that is mounted. State lives in memory, or in a byte store of
 //!   your own.
-//! - No event time, timers or windows yet.
+//! - No interval joins, broadcast streams, asynchronous I/O or time to live yet.
 //!
 //! # Features
 //!
@@ -81,8 +83,9 @@
 //!   from an archive: the README says what it needs.
 //! - `http`: what a job is doing, over HTTP (`RestEndpoint`).
 //! - `conformance`: the test suite that a byte store of your own has to pass (`state::conformance`).
-//! - `testing`: a file system in memory that yields crash images (`checkpoint::CrashFileSystem`), and a storage whose
-//!   writes fail or take their time (`checkpoint::FaultyStorage`).
+//! - `testing`: a harness for functions with time and state (`testing::Harness`), a file system in memory that yields
+//!   crash images (`checkpoint::CrashFileSystem`), and a storage whose writes fail or take their time
+//!   (`checkpoint::FaultyStorage`).
 
 pub use highwater_backends::{
     BackendRegistry, CheckpointSettings, CheckpointingMode, ClaimMode, ClusterSettings, ConfigOption, ConfigValue,
@@ -95,15 +98,25 @@ pub use highwater_backends::{
     CheckpointStreamBackend, ConfigurableRocksDbOptionsFactory, EmbeddedRocksDBStateBackend, PriorityQueueStateType,
     RocksDBStateBackend, RocksDbMemoryConfiguration, RocksDbStateBackend,
 };
+#[cfg(feature = "testing")]
+pub use highwater_dataflow::testing;
 pub use highwater_dataflow::{
     BasePathBucketAssigner, BucketAssigner, BucketContext, CheckpointCounts, CheckpointFailure, CheckpointHistory,
-    CheckpointRecord, CheckpointStatistics, CheckpointStatus, Cluster, CollectionSource, Collector, ControlAnswer,
-    ControlCommand, DataStream, DateTimeBucketAssigner, DefaultRollingPolicy, Durability, ExecutionConfig, FileSink,
-    FileSource, FixedSplits, GeneratorSource, Job, JobControl, JobDescription, JobHandle, JobOutcome, JobResult,
-    JobStatus, KeyedStream, OnCheckpointRollingPolicy, OpenContext, OperatorProgress, PartFileInfo, Pending, Progress,
-    Record, RestoredCheckpoint, RestoredFrom, RollingPolicy, Secret, Sink, SinkContext, SinkWriter, Source,
+    CheckpointRecord, CheckpointStatistics, CheckpointStatus, Cluster, CollectionSource, Collector, ConnectedStreams,
+    Context, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, ControlAnswer, ControlCommand, CountEvictor,
+    CountTrigger, DataStream, DateTimeBucketAssigner, DefaultRollingPolicy, DefaultTrigger, DeltaEvictor, DeltaTrigger,
+    Durability, DynamicEventTimeSessionWindows, EndOfStreamTrigger, EventTimeSessionWindows, EventTimeTrigger, Evictor,
+    ExecutionConfig, FileSink, FileSource, FixedSplits, GeneratorSource, GlobalWindows, Job, JobControl,
+    JobDescription, JobHandle, JobOutcome, JobResult, JobStatus, JoinedStreams, KeyedCoProcessFunction, KeyedJoin,
+    KeyedProcessFunction, KeyedStream, Merge, NeverTrigger, OnCheckpointRollingPolicy, OpenContext, OpenWindow,
+    OperatorProgress, OutputTag, PartFileInfo, Pending, ProcessingTimeSessionWindows, ProcessingTimeTrigger,
+    ProcessingTimeoutTrigger, Progress, PurgingTrigger, Record, RestoredCheckpoint, RestoredFrom, RollingPolicy,
+    Secret, SideOutput, Sink, SinkContext, SinkWriter, SlidingEventTimeWindows, SlidingProcessingTimeWindows, Source,
     SourceContext, SourceReader, SourceStatus, SplitAssignment, SplitEnumerator, SplitEnumeratorContext, StartFrom,
-    StreamEnvironment, SubtaskStatistics, Summary,
+    StreamEnvironment, SubtaskStatistics, Summary, TimeDomain, TimeEvictor, TimerContext, TimerRegistry, Trigger,
+    TriggerContext, TriggerFunction, TriggerOpen, TriggerResult, TumblingEventTimeWindows,
+    TumblingProcessingTimeWindows, WatermarkGenerator, WatermarkOutput, WatermarkStrategy, Window, WindowAssigner,
+    WindowContext, WindowedJoin, WindowedStream,
 };
 #[cfg(feature = "http")]
 pub use highwater_rest::{RestEndpoint, RestSettings};
@@ -116,19 +129,20 @@ pub use highwater_state::{
     ReducingState, ReducingStateDescriptor, StateValue, SystemClock, ValueState, ValueStateDescriptor,
 };
 pub use highwater_types::{
-    DefaultSerializer, Error, ErrorKind, JavaHash, JavaString, Key, Result, ResultExt, Serde, SerializerRef,
-    TimeWindow, TypeSerializer, VoidNamespace,
+    DefaultSerializer, Error, ErrorKind, GlobalWindow, JavaHash, JavaString, Key, Result, ResultExt, Serde,
+    SerializerRef, StreamRecord, TaggedUnion, TimeWindow, TypeSerializer, VoidNamespace,
 };
 
 /// Values and their bytes: serializers with Flink's encodings, their snapshots, Java hash codes, key groups.
 pub mod types {
     pub use highwater_types::{
         BooleanSerializer, ByteReader, ByteSerializer, BytesSerializer, CharSerializer, Compatibility,
-        DefaultSerializer, DoubleSerializer, FloatSerializer, IntSerializer, JavaHash, JavaString, Key, KeyGroup,
-        KeyGroupRange, Length, ListSerializer, LongSerializer, MapSerializer, MaxParallelism, NullableSerializer,
-        OperatorId, PrimitiveArraySerializer, PrimitiveElement, Serde, SerdeSerializer, SerializerRef,
-        SerializerSnapshot, SetSerializer, ShortSerializer, StringSerializer, TimeWindow, TimeWindowSerializer,
-        TupleSerializer, TypeSerializer, VoidNamespace, VoidNamespaceSerializer, VoidSerializer, murmur, write_utf,
+        DefaultSerializer, DoubleSerializer, FloatSerializer, GlobalWindow, GlobalWindowSerializer, IntSerializer,
+        JavaHash, JavaString, Key, KeyGroup, KeyGroupRange, Length, ListSerializer, LongSerializer, MapSerializer,
+        MaxParallelism, NullableSerializer, OperatorId, PrimitiveArraySerializer, PrimitiveElement, Serde,
+        SerdeSerializer, SerializerRef, SerializerSnapshot, SetSerializer, ShortSerializer, StreamElementSerializer,
+        StreamRecord, StringSerializer, TaggedUnion, TimeWindow, TimeWindowSerializer, TupleSerializer, TypeSerializer,
+        UnionSerializer, VoidNamespace, VoidNamespaceSerializer, VoidSerializer, murmur, write_utf,
     };
 }
 
@@ -159,8 +173,8 @@ pub mod state {
     pub use highwater_state::{
         ByteStore, ByteStoreContext, ByteStoreFactory, CanonicalReader, CanonicalWriter, ColumnId, FileRestore,
         FrozenBytes, FrozenFiles, KeyGroupBlock, KeyedHeader, KeyedKind, KeyedSnapshot, LIST_DELIMITER, NativeFiles,
-        OperatorSnapshot, ReferenceStore, ReferenceStoreFactory, Run, RunEntries, StateKind, StateMeta, VisitEntry,
-        Write, WriteBatch, redistribute_keyed_state, redistribute_operator_state,
+        OperatorSnapshot, ReferenceStore, ReferenceStoreFactory, Run, RunEntries, StateKind, StateMeta, Timer,
+        TimerService, Timers, VisitEntry, Write, WriteBatch, redistribute_keyed_state, redistribute_operator_state,
     };
     #[cfg(feature = "conformance")]
     pub use highwater_state::{conformance, conformance_suite};

@@ -43,9 +43,10 @@ pub use operator_id::OperatorId;
 pub use serializer::{DefaultSerializer, Length, SerializerRef, TypeSerializer};
 pub use serializers::{
     BooleanSerializer, ByteSerializer, BytesSerializer, CharSerializer, DoubleSerializer, FloatSerializer,
-    IntSerializer, ListSerializer, LongSerializer, MapSerializer, NullableSerializer, PrimitiveArraySerializer,
-    PrimitiveElement, Serde, SerdeSerializer, SetSerializer, ShortSerializer, StringSerializer, TimeWindow,
-    TimeWindowSerializer, TupleSerializer, VoidNamespace, VoidNamespaceSerializer, VoidSerializer,
+    GlobalWindow, GlobalWindowSerializer, IntSerializer, ListSerializer, LongSerializer, MapSerializer,
+    NullableSerializer, PrimitiveArraySerializer, PrimitiveElement, Serde, SerdeSerializer, SetSerializer,
+    ShortSerializer, StreamElementSerializer, StreamRecord, StringSerializer, TaggedUnion, TimeWindow,
+    TimeWindowSerializer, TupleSerializer, UnionSerializer, VoidNamespace, VoidNamespaceSerializer, VoidSerializer,
 };
 pub use snapshot::{Compatibility, SerializerSnapshot};
 pub use utf::write_utf;

@@ -14,6 +14,8 @@ pub(crate) use range::Ranged;
 pub use recovery::{ClaimMode, RecoverySettings};
 pub use restart::RestartStrategy;
 
+use std::time::Duration;
+
 use highwater_types::{MaxParallelism, Result};
 
 use crate::config::{Configuration, MemorySize};
@@ -54,6 +56,9 @@ pub struct JobSettings {
     pub cluster: ClusterSettings,
     /// Number of key groups of operators that do not set it (`pipeline.max-parallelism`); none: derived.
     pub max_parallelism: Option<MaxParallelism>,
+    /// How often watermark generators are asked for watermarks (`pipeline.auto-watermark-interval`, default 200 ms); none:
+    /// never.
+    pub watermark_interval: Option<Duration>,
     /// Largest sum of inline state in one task's acknowledgement (`pekko.framesize`, default 10,485,760 bytes).
     pub acknowledgement_limit: MemorySize,
 }
@@ -75,6 +80,8 @@ impl JobSettings {
             recovery: RecoverySettings::from_configuration(configuration)?,
             cluster: ClusterSettings::from_configuration(configuration)?,
             max_parallelism: max_parallelism(configuration)?,
+            watermark_interval: Some(configuration.get(&options::AUTO_WATERMARK_INTERVAL)?)
+                .filter(|interval| !interval.is_zero()),
             acknowledgement_limit: configuration
                 .ranged(&options::FRAMESIZE, MemorySize::from_bytes(1)..=MemorySize::MAX)?,
         })

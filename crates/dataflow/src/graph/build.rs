@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater_backends::KeyedStore;
 use highwater_state::{ByteStoreContext, KeyedBackend, OperatorStateBackend};
@@ -44,6 +45,9 @@ pub(crate) struct Setup {
     pub(crate) store: KeyedStore,
     pub(crate) compression: bool,
     pub(crate) max_parallelism: Option<MaxParallelism>,
+    /// How often watermark generators are asked for watermarks; none for never.
+    pub(crate) watermark_interval: Option<Duration>,
+    pub(crate) remembers_watermarks: bool,
     pub(crate) restored: Option<Restored>,
     pub(crate) counters: Counters,
 }
@@ -64,6 +68,9 @@ pub(crate) struct Build<'s> {
     operators: RefCell<Vec<OperatorPlan>>,
     error: RefCell<Option<Error>>,
     is_failed: Cell<bool>,
+    /// Where a single operator is built for tests, instead of a dataflow.
+    #[cfg(feature = "testing")]
+    bench: Option<Rc<dyn std::any::Any>>,
 }
 
 impl<'s> Build<'s> {
@@ -74,7 +81,29 @@ impl<'s> Build<'s> {
             operators: RefCell::default(),
             error: RefCell::default(),
             is_failed: Cell::default(),
+            #[cfg(feature = "testing")]
+            bench: None,
         })
+    }
+
+    /// For a single keyed operator that is put on a bench.
+    #[cfg(feature = "testing")]
+    pub(crate) fn on_bench<K: Key>(bench: &Rc<super::Bench<K>>) -> Rc<Self> {
+        let build = Self {
+            runtime: None,
+            parallelism: 1,
+            operators: RefCell::default(),
+            error: RefCell::default(),
+            is_failed: Cell::default(),
+            bench: Some(Rc::clone(bench) as Rc<dyn std::any::Any>),
+        };
+        Rc::new(build)
+    }
+
+    /// The bench, if there is one for operators with such keys.
+    #[cfg(feature = "testing")]
+    pub(crate) fn bench<K: Key>(&self) -> Option<Rc<super::Bench<K>>> {
+        self.bench.clone()?.downcast().ok()
     }
 
     /// The operators in the order they were added, or the first error.

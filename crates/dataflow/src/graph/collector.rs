@@ -7,7 +7,8 @@ use highwater_types::Result;
 use serde::Serialize;
 
 use super::weight::weigh;
-use crate::operator::{Exit, Signal, cancelled};
+use crate::operator::{Chunk, Exit, Signal, cancelled};
+use crate::watermark::Mark;
 
 /// Results are sent on when there are this many.
 const CHUNK_RECORDS: usize = 1_024;
@@ -30,6 +31,10 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// ```
 pub struct Collector<T> {
     chunk: Vec<T>,
+    /// Timestamps of the first records of the chunk. The others have the current one.
+    stamps: Vec<i64>,
+    /// The timestamp of what is emitted next, `MIN` for none.
+    timestamp: i64,
     /// Bytes that may still be added.
     room: usize,
     /// None for a collector without a job.
@@ -38,7 +43,7 @@ pub struct Collector<T> {
 
 impl<T> Default for Collector<T> {
     fn default() -> Self {
-        Self { chunk: Vec::new(), room: CHUNK_BYTES, exit: None }
+        Self { chunk: Vec::new(), stamps: Vec::new(), timestamp: i64::MIN, room: CHUNK_BYTES, exit: None }
     }
 }
 
@@ -79,6 +84,24 @@ impl<T> Collector<T> {
         self.chunk.reserve(records.min(CHUNK_RECORDS.saturating_sub(self.chunk.len())));
     }
 
+    /// Gives everything that is emitted from now on this timestamp, `MIN` for none.
+    #[inline]
+    pub(crate) fn set_timestamp(&mut self, timestamp: i64) {
+        if timestamp != self.timestamp {
+            self.stamps.resize(self.chunk.len(), self.timestamp);
+            self.timestamp = timestamp;
+        }
+    }
+
+    /// What was emitted and has not left, with the timestamps: none if no record has one.
+    pub(crate) fn take(&mut self) -> (Vec<T>, Vec<i64>) {
+        if self.timestamp != i64::MIN || !self.stamps.is_empty() {
+            self.stamps.resize(self.chunk.len(), self.timestamp);
+        }
+        self.room = CHUNK_BYTES;
+        (std::mem::take(&mut self.chunk), std::mem::take(&mut self.stamps))
+    }
+
     /// Sends what there is.
     pub(crate) fn flush(&mut self) {
         if !self.chunk.is_empty() {
@@ -86,15 +109,27 @@ impl<T> Collector<T> {
         }
     }
 
+    /// Sends a mark behind everything that was emitted.
+    pub(crate) fn mark(&mut self, mark: Mark) {
+        self.send_with(0, Some(mark));
+    }
+
     /// `last` is the weight of the last record, which the room may not reflect.
     #[cold]
     #[inline(never)]
     fn send(&mut self, last: usize) {
-        if let Some(exit) = &self.exit {
-            let weight = (CHUNK_BYTES - self.room).max(last);
-            exit.leave(Signal::Chunk(std::mem::take(&mut self.chunk), weight));
+        self.send_with(last, None);
+    }
+
+    fn send_with(&mut self, last: usize, mark: Option<Mark>) {
+        let weight = if self.chunk.is_empty() { 0 } else { (CHUNK_BYTES - self.room).max(last) };
+        match self.exit.clone() {
+            Some(exit) => {
+                let (records, stamps) = self.take();
+                exit.leave(Signal::Chunk(Chunk { records, stamps, weight, mark }));
+            }
+            None => self.room = CHUNK_BYTES,
         }
-        self.room = CHUNK_BYTES;
     }
 
     /// To be called before each record: gives the thread back if the operator's time is up. Returns whether it did.

@@ -3,14 +3,15 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use highwater_types::{DefaultSerializer, Key, Result};
+use highwater_types::{DefaultSerializer, Error, Key, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::build::{Build, OperatorKind};
-use super::{Collector, KeyedStream};
-use crate::operator::{Batches, SinkParts, end, sink, transform};
-use crate::{Sink, SinkContext};
+use super::{Collector, JoinedStreams, KeyedStream};
+use crate::function::{OutputTag, SideOutputs};
+use crate::operator::{Batches, SinkParts, assign, end, side, sink, transform, union};
+use crate::{Sink, SinkContext, WatermarkStrategy};
 
 /// What can be sent from one worker to another, which may be in another process. Implemented for every type that has
 /// what it needs; derive serde's `Serialize` and `Deserialize`.
@@ -24,11 +25,66 @@ pub struct DataStream<'s, T: 'static> {
     build: Rc<Build<'s>>,
     /// None while the job is only planned, and after it was used.
     batches: Option<Batches<'s, T>>,
+    /// None if the operator that the stream comes from has no side outputs.
+    sides: Option<SideStreams<'s>>,
+}
+
+/// The side outputs of an operator, and the stream of notices that there is something in them.
+#[derive(Clone)]
+pub(super) struct SideStreams<'s> {
+    pub(super) notices: Batches<'s, ()>,
+    pub(super) outputs: Rc<SideOutputs>,
 }
 
 impl<'s, T: 'static> DataStream<'s, T> {
     pub(super) fn new(build: &Rc<Build<'s>>, batches: Option<Batches<'s, T>>) -> Self {
-        Self { build: Rc::clone(build), batches }
+        Self::with_sides(build, batches, None)
+    }
+
+    pub(super) fn with_sides(
+        build: &Rc<Build<'s>>,
+        batches: Option<Batches<'s, T>>,
+        sides: Option<SideStreams<'s>>,
+    ) -> Self {
+        Self { build: Rc::clone(build), batches, sides }
+    }
+
+    /// What the operator that this stream comes from has emitted to a side output (Flink's `getSideOutput`). An output can
+    /// be read once: clone the stream to use it several times. What nobody reads is dropped.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use highwater_dataflow::{DataStream, OutputTag, TumblingEventTimeWindows};
+    ///
+    /// fn sums_and_late<'s>(
+    ///     numbers: DataStream<'s, (String, i64)>,
+    /// ) -> (DataStream<'s, (String, i64)>, DataStream<'s, (String, i64)>) {
+    ///     let late = OutputTag::new("late");
+    ///     let sums = numbers
+    ///         .key_by(|(key, _): &(String, i64)| key.clone())
+    ///         .window(TumblingEventTimeWindows::of(Duration::from_secs(60)))
+    ///         .side_output_late_data(&late)
+    ///         .reduce("sums", |sum, number| sum.1 += number.1);
+    ///     let late = sums.side_output(&late);
+    ///     (sums, late)
+    /// }
+    /// # let _ = sums_and_late;
+    /// ```
+    pub fn side_output<X: Serialize + 'static>(&self, tag: &OutputTag<X>) -> DataStream<'s, X> {
+        let Some(runtime) = self.build.runtime() else { return DataStream::new(&self.build, None) };
+        let read = || {
+            let sides = self.sides.as_ref();
+            let output = sides.map(|sides| sides.outputs.get(tag)).transpose()?.flatten();
+            let (Some(sides), Some(output)) = (sides, output) else {
+                return Err(Error::program("the operator has no side output of this id: open it with `side_output`"));
+            };
+            if !output.read() {
+                return Err(Error::program("a side output can be read once: clone the stream"));
+            }
+            side(sides.notices.clone(), &runtime.mailbox, &tag.id().into(), output)
+        };
+        let batches = read().map_err(|error| self.build.fail(error.with("side output", tag.id()))).ok();
+        DataStream::new(&self.build, batches)
     }
 
     /// Turns every record into another.
@@ -58,6 +114,53 @@ impl<'s, T: 'static> DataStream<'s, T> {
         function: impl FnMut(T, &mut Collector<U>) -> Result<()> + 'static,
     ) -> DataStream<'s, U> {
         self.transform("flat_map", function)
+    }
+
+    /// Puts streams of one type together (Flink's `union`). Its event time is that of the stream that is furthest behind,
+    /// among those that are not idle.
+    pub fn union(mut self, others: impl IntoIterator<Item = Self>) -> Self
+    where
+        T: Serialize,
+    {
+        let others: Vec<_> = others.into_iter().filter_map(|mut other| other.batches.take()).collect();
+        let batches = match (self.build.runtime(), self.batches.take()) {
+            (Some(runtime), Some(batches)) => {
+                union(batches, others, &runtime.mailbox, &"union".into()).map_err(|error| self.build.fail(error)).ok()
+            }
+            _ => None,
+        };
+        DataStream::new(&self.build, batches)
+    }
+
+    /// Brings the records of two streams together that have equal keys and lie in the same window (Flink's `join` and
+    /// `coGroup`).
+    pub fn join<U: Record>(self, other: DataStream<'s, U>) -> JoinedStreams<'s, T, U>
+    where
+        T: Record,
+    {
+        JoinedStreams::new(self, other)
+    }
+
+    /// Gives the records timestamps and the stream watermarks (Flink's `assignTimestampsAndWatermarks`). Those that the
+    /// stream has already are not looked at, but for the end of the stream; a record's own timestamp is shown to the
+    /// strategy. Where it can be done, do it at the source
+    /// ([`source_with_watermarks`](crate::StreamEnvironment::source_with_watermarks)), which knows the splits.
+    pub fn assign_timestamps_and_watermarks(mut self, strategy: WatermarkStrategy<T>) -> Self
+    where
+        T: Serialize,
+    {
+        let batches = match (self.build.runtime(), self.batches.take()) {
+            (Some(runtime), Some(batches)) => strategy
+                .check()
+                .and_then(|()| {
+                    let interval = runtime.setup.watermark_interval;
+                    assign(batches, &runtime.mailbox, &"timestamps".into(), strategy, interval)
+                })
+                .map_err(|error| self.build.fail(error))
+                .ok(),
+            _ => None,
+        };
+        DataStream::new(&self.build, batches)
     }
 
     /// Partitions the stream: records of equal keys meet at one subtask, that which owns the key's key group.
@@ -107,6 +210,17 @@ impl<'s, T: 'static> DataStream<'s, T> {
         DataStream::new(&self.build, batches)
     }
 
+    /// A stream that leads to a bench.
+    #[cfg(feature = "testing")]
+    pub(crate) fn on_bench(build: &Rc<Build<'s>>) -> Self {
+        Self::new(build, None)
+    }
+
+    /// The job cannot be built.
+    pub(super) fn fail(&self, error: Error) {
+        self.build.fail(error);
+    }
+
     /// The stream of batches and where to build, for the operators of this crate.
     pub(super) fn into_parts(mut self) -> (Rc<Build<'s>>, Option<Batches<'s, T>>) {
         (Rc::clone(&self.build), self.batches.take())
@@ -116,7 +230,7 @@ impl<'s, T: 'static> DataStream<'s, T> {
 /// A second use of the same records, each of which is cloned.
 impl<T: Clone + 'static> Clone for DataStream<'_, T> {
     fn clone(&self) -> Self {
-        Self { build: Rc::clone(&self.build), batches: self.batches.clone() }
+        Self { build: Rc::clone(&self.build), batches: self.batches.clone(), sides: self.sides.clone() }
     }
 }
 

@@ -17,20 +17,30 @@ use highwater_types::{Error, Result};
 use crate::graph::Collector;
 use crate::runtime::attempt::catch;
 use crate::runtime::pace::Pace;
+use crate::watermark::Mark;
 
 /// Size of a stack, as that of a thread of Rust. Only what is used takes memory.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// Why the code was left.
 pub(crate) enum Signal<O> {
-    /// Results, and about how many bytes of memory they take.
-    Chunk(Vec<O>, usize),
+    Chunk(Chunk<O>),
     /// Its time is up.
     Pause,
     /// The command is carried out.
     Done,
     /// It failed, and is gone.
     Failed(Error),
+}
+
+/// Results, with or without a mark behind them.
+pub(crate) struct Chunk<O> {
+    pub(crate) records: Vec<O>,
+    /// As in a batch.
+    pub(crate) stamps: Vec<i64>,
+    /// About how many bytes of memory the records take.
+    pub(crate) weight: usize,
+    pub(crate) mark: Option<Mark>,
 }
 
 type Outside<O> = Yielder<(), Signal<O>>;
@@ -93,6 +103,14 @@ impl<C: 'static, O: 'static> Fiber<C, O> {
             }
         });
         Ok(Self { coroutine: Some(coroutine), inbox, exit, is_busy: false })
+    }
+
+    /// Lets code that has no collector at hand leave, to be gone on with later.
+    pub(super) fn way_out(&self) -> Rc<dyn Fn()> {
+        let exit = Rc::clone(&self.exit);
+        Rc::new(move || {
+            exit.leave(Signal::Pause);
+        })
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -175,9 +193,9 @@ mod tests {
         let mut chunks = Vec::new();
         loop {
             match fiber.resume() {
-                Signal::Chunk(records, weight) => {
-                    assert!(weight > 0);
-                    chunks.push(records.len());
+                Signal::Chunk(chunk) => {
+                    assert!(chunk.weight > 0);
+                    chunks.push(chunk.records.len());
                 }
                 Signal::Pause => {}
                 Signal::Done => return chunks,

@@ -4,23 +4,26 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use timely::dataflow::operators::{Capability, InputCapability};
+use timely::dataflow::operators::InputCapability;
 
+use super::capability::Capabilities;
 use super::edge::Batch;
-use crate::runtime::mailbox::Mailbox;
+use crate::runtime::mailbox::{Barrier, Mailbox};
 use crate::runtime::time::{self, Time};
 
 /// What an operator has to do next.
 pub(super) enum Due<T> {
-    /// Process a batch; the results get its capability.
-    Batch(Capability<Time>, Batch<T>),
+    /// Process a batch of an input; the results get its capabilities.
+    Batch(Capabilities, usize, Batch<T>),
     /// Take a checkpoint: everything before it has been processed.
-    Checkpoint(u64),
+    Checkpoint(Barrier),
 }
 
 /// The aligned input of one operator.
 pub(super) struct AlignedInput<T> {
     mailbox: Rc<Mailbox>,
+    /// Whether the operator has side outputs.
+    has_notices: bool,
     /// The newest checkpoint whose barrier has been reached.
     handled: u64,
     /// Records up to this epoch may be processed.
@@ -32,8 +35,9 @@ pub(super) struct AlignedInput<T> {
 }
 
 impl<T> AlignedInput<T> {
-    pub(super) fn new(mailbox: &Rc<Mailbox>) -> Self {
-        Self { mailbox: Rc::clone(mailbox), handled: 0, epoch: 0, due: VecDeque::new(), waiting: BTreeMap::new() }
+    pub(super) fn new(mailbox: &Rc<Mailbox>, has_notices: bool) -> Self {
+        let (mailbox, due, waiting) = (Rc::clone(mailbox), VecDeque::new(), BTreeMap::new());
+        Self { mailbox, has_notices, handled: 0, epoch: 0, due, waiting }
     }
 
     /// Takes note of how far the frontier has come. It may reach several barriers at once; what came between two of
@@ -50,15 +54,15 @@ impl<T> AlignedInput<T> {
             }
             let Some(barrier) = barrier else { return };
             self.handled = barrier.checkpoint;
-            self.due.push_back(Due::Checkpoint(barrier.checkpoint));
+            self.due.push_back(Due::Checkpoint(barrier));
         }
     }
 
-    /// Adds a batch, which waits if its epoch has not begun.
-    pub(super) fn add(&mut self, capability: &InputCapability<Time>, batch: &mut Batch<T>) {
-        let Some(capability) = capability.retain_least(0) else { return };
-        let epoch = time::epoch_of(*capability.time());
-        let batch = Due::Batch(capability, std::mem::take(batch));
+    /// Adds a batch, which waits if its epoch has not begun: its mark too has no effect before.
+    pub(super) fn add(&mut self, capability: &InputCapability<Time>, port: usize, batch: Batch<T>) {
+        let Some(capabilities) = Capabilities::retain(capability, self.has_notices) else { return };
+        let epoch = time::epoch_of(capabilities.time());
+        let batch = Due::Batch(capabilities, port, batch);
         match epoch <= self.epoch {
             true => self.due.push_back(batch),
             false => self.waiting.entry(epoch).or_default().push(batch),
@@ -68,6 +72,11 @@ impl<T> AlignedInput<T> {
     /// Whether a batch is to be processed next.
     pub(super) fn has_batch(&self) -> bool {
         matches!(self.due.front(), Some(Due::Batch(..)))
+    }
+
+    /// Whether nothing is to be done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.due.is_empty()
     }
 
     /// What is to be done next.

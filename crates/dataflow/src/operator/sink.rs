@@ -39,7 +39,8 @@ pub(crate) fn sink<T: 'static>(
     let alarm = Alarm::now();
     let mut task = SinkTask { parts, mailbox: Rc::clone(mailbox), alarm: alarm.clone(), committed: 0 };
     let code = move |command, out: &mut Collector<()>| match command {
-        Command::Process(records) => task.write(records, out),
+        Command::Process(records) => task.write(records.into_records(), out),
+        Command::Mark(_) => Ok(()),
         Command::Checkpoint(checkpoint) => {
             task.checkpoint(checkpoint);
             Ok(())

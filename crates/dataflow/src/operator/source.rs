@@ -26,6 +26,7 @@ use crate::runtime::splits::SplitInbox;
 use crate::runtime::time::Time;
 use crate::source::{SourceReader, SourceStatus};
 use crate::statistics::Meter;
+use crate::watermark::{Mark, PeriodicTicks, SplitAssigner, WatermarkStrategy};
 
 /// Most records of one call of the reader: one batch.
 const BATCH: usize = 1_024;
@@ -46,6 +47,12 @@ pub(crate) struct SourceParts<T, S> {
     /// For splits on their way.
     pub(crate) serializer: SerializerRef<S>,
     pub(crate) records: Counter,
+    /// None for a source without timestamps.
+    pub(crate) strategy: Option<WatermarkStrategy<T>>,
+    /// How often watermarks are asked for; none for never.
+    pub(crate) watermark_interval: Option<Duration>,
+    /// The numbers of the splits that the reader has from the beginning.
+    pub(crate) split_ids: Vec<u64>,
 }
 
 /// Builds a source operator.
@@ -65,7 +72,9 @@ pub(crate) fn source<'s, T: Serialize + 'static, S: StateValue>(
         let inbox = mailbox.add_source(parts.index, scope.activator_for(info.address));
         let number = mailbox.pace.register(Arc::clone(&parts.uid));
         let meter = mailbox.meters.meter(&parts.uid, mailbox.worker);
+        let event_time = parts.strategy.clone().map(|strategy| EventTime::new(strategy, &parts));
         let mut task = SourceTask {
+            event_time,
             number,
             meter,
             large: (number as u64 + 1) << 32 | u64::from(mailbox.worker),
@@ -114,6 +123,25 @@ struct SourceTask<T, S> {
     /// When the source is activated next by the clock.
     alarm: Option<Instant>,
     batch: Vec<T>,
+    event_time: Option<EventTime<T>>,
+}
+
+/// What a source with timestamps has besides.
+struct EventTime<T> {
+    assigner: SplitAssigner<T>,
+    ticks: PeriodicTicks,
+    /// Whether the source has had to wait since it last ran.
+    has_waited: bool,
+}
+
+impl<T: 'static> EventTime<T> {
+    fn new<S>(strategy: WatermarkStrategy<T>, parts: &SourceParts<T, S>) -> Self {
+        let mut assigner = SplitAssigner::new(strategy);
+        parts.split_ids.iter().for_each(|split| assigner.add_split(*split));
+        let interval = parts.watermark_interval.filter(|_| assigner.is_periodic());
+        let ticks = PeriodicTicks::new(interval, Instant::now());
+        Self { assigner, ticks, has_waited: false }
+    }
 }
 
 /// Whether the reader has work.
@@ -129,7 +157,7 @@ enum Splits {
 /// Takes a batch away.
 type Send<'a, T> = dyn FnMut(&Capability<Time>, &mut Batch<T>) + 'a;
 
-impl<T: Serialize, S: StateValue> SourceTask<T, S> {
+impl<T: Serialize + 'static, S: StateValue> SourceTask<T, S> {
     fn activate(&mut self, send: &mut Send<'_, T>) {
         if self.mailbox.is_ending() || self.mailbox.attempt.is_cancelled() {
             self.capability = None;
@@ -171,7 +199,11 @@ impl<T: Serialize, S: StateValue> SourceTask<T, S> {
             Assignment::Splits(splits) => {
                 let serializer = &self.parts.serializer;
                 let read = |bytes: Vec<u8>| serializer.deserialize(&mut ByteReader::new(&bytes));
-                self.parts.reader.add_splits(splits.into_iter().map(read).collect::<Result<_>>()?)?;
+                let splits = splits.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+                if let Some(event_time) = &mut self.event_time {
+                    splits.iter().for_each(|split| event_time.assigner.add_split(self.parts.reader.split_id(split)));
+                }
+                self.parts.reader.add_splits(splits)?;
                 self.splits = Splits::Given;
             }
             Assignment::NoMore => {
@@ -216,14 +248,18 @@ impl<T: Serialize, S: StateValue> SourceTask<T, S> {
                 None => self.poll(limit)?,
             };
             now = Instant::now();
-            self.send(send, now);
+            if !self.batch.is_empty() {
+                self.send(send, now);
+            }
+            self.forget_splits(status);
+            self.tick(send, now);
             self.give_large();
             let idle = status != SourceStatus::Ready;
             if self.flow.next_tick(end, idle, now) {
                 self.downgrade();
             }
         }
-        self.rest(status, now);
+        self.rest(status, send, now);
         Ok(())
     }
 
@@ -240,14 +276,78 @@ impl<T: Serialize, S: StateValue> SourceTask<T, S> {
     }
 
     fn send(&mut self, send: &mut Send<'_, T>, now: Instant) {
-        if let (Some(capability), false) = (&self.capability, self.batch.is_empty()) {
-            let sent = Sent::of(self.batch.iter().map(weigh));
+        let mut records = std::mem::take(&mut self.batch);
+        let Some(EventTime { assigner, .. }) = &mut self.event_time else {
+            return self.send_part(send, (records, Vec::new()), None, now);
+        };
+        let (mut stamps, mut cuts) = (Vec::with_capacity(records.len()), Vec::new());
+        let split = self.parts.reader.polled_split();
+        for record in &records {
+            let stamp = assigner.timestamp(record, None);
+            stamps.push(stamp);
+            if let Some(mark) = assigner.on_event(split, record, stamp) {
+                cuts.push((stamps.len(), mark));
+            }
+        }
+        // A watermark comes right behind the record that caused it.
+        let mut from = 0;
+        for (to, mark) in cuts {
+            let part = (records.drain(..to - from).collect(), stamps.drain(..to - from).collect());
+            self.send_part(send, part, Some(mark), now);
+            from = to;
+        }
+        self.send_part(send, (records, stamps), None, now);
+    }
+
+    fn send_part(
+        &mut self,
+        send: &mut Send<'_, T>,
+        (records, stamps): (Vec<T>, Vec<i64>),
+        mark: Option<Mark>,
+        now: Instant,
+    ) {
+        let Some(capability) = &self.capability else { return };
+        let sent = Sent::of(records.iter().map(weigh));
+        if sent.records > 0 {
             self.parts.records.add(sent.records as u64);
             self.meter.received(sent.records, 0);
             self.meter.sent(sent.records, sent.bytes);
             self.flow.sent(sent, now);
-            send(capability, &mut Batch::new(std::mem::take(&mut self.batch), sent.bytes));
         }
+        let fan = self.mailbox.workers as usize;
+        let mut batch = Batch { records, stamps, weight: sent.bytes, from: 0, mark, fan };
+        if !batch.is_nothing() {
+            send(capability, &mut batch);
+        }
+    }
+
+    /// Nobody waits for the watermarks of splits that have been read.
+    fn forget_splits(&mut self, status: SourceStatus) {
+        let Some(EventTime { assigner, .. }) = &mut self.event_time else { return };
+        match status {
+            SourceStatus::NeedsSplit => assigner.remove_all_splits(),
+            _ => self.parts.reader.take_finished_splits().into_iter().for_each(|split| assigner.remove_split(split)),
+        }
+    }
+
+    /// Asks for watermarks, if it is time.
+    fn tick(&mut self, send: &mut Send<'_, T>, now: Instant) {
+        let mark = self.event_time.as_mut().and_then(|EventTime { assigner, ticks, has_waited }| {
+            let running = ticks.tick(now, std::mem::take(has_waited))?;
+            assigner.on_periodic_emit(running)
+        });
+        if mark.is_some() {
+            self.send_part(send, Default::default(), mark, now);
+        }
+    }
+
+    /// There will be no more records, and nobody has to wait for them.
+    fn send_end(&mut self, send: &mut Send<'_, T>, now: Instant) {
+        let mark = match &mut self.event_time {
+            Some(event_time) => event_time.assigner.end(),
+            None => Some(Mark::END),
+        };
+        self.send_part(send, Default::default(), mark, now);
     }
 
     /// How long to wait until this source may have large records under way, if it expects some. Whoever has had some lets
@@ -271,15 +371,21 @@ impl<T: Serialize, S: StateValue> SourceTask<T, S> {
 
     /// Arranges the next activation. A source that runs too far ahead sleeps until the end of the dataflow moves, or the
     /// next operator has room.
-    fn rest(&mut self, status: SourceStatus, now: Instant) {
+    fn rest(&mut self, status: SourceStatus, send: &mut Send<'_, T>, now: Instant) {
         match status {
             SourceStatus::Ready if self.flow.allowance() > 0 && self.outlet.has_room() => self.activator.activate(),
-            SourceStatus::Ready => self.meter.waits_for_room(),
+            SourceStatus::Ready => {
+                self.meter.waits_for_room();
+                if let Some(event_time) = &mut self.event_time {
+                    event_time.has_waited = true;
+                }
+            }
             SourceStatus::Idle(time) => self.rest_for(time, now),
             // The answer of the enumerator activates the source.
             SourceStatus::NeedsSplit if self.splits != Splits::NoMore => self.rest_for(Duration::MAX, now),
             SourceStatus::NeedsSplit => {
                 self.is_finished = true;
+                self.send_end(send, now);
                 if self.flow.finish(now) {
                     self.downgrade();
                 }
@@ -289,7 +395,8 @@ impl<T: Serialize, S: StateValue> SourceTask<T, S> {
     }
 
     fn rest_for(&mut self, time: Duration, now: Instant) {
-        let due = now + time.min(self.flow.longest_rest());
+        let tick = self.event_time.as_ref().and_then(|event_time| event_time.ticks.pause(now));
+        let due = now + time.min(self.flow.longest_rest()).min(tick.unwrap_or(Duration::MAX));
         if self.alarm.is_none_or(|alarm| alarm <= now || alarm > due) {
             self.alarm = Some(due);
             self.activator.activate_after(due.saturating_duration_since(now));

@@ -12,7 +12,7 @@ use crate::graph::Collector;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::time::Time;
 
-/// Runs each record through a function.
+/// Runs each record through a function. The results have its timestamp.
 pub(crate) fn transform<'s, T: 'static, U: 'static>(
     stream: Batches<'s, T>,
     mailbox: &Rc<Mailbox>,
@@ -21,12 +21,25 @@ pub(crate) fn transform<'s, T: 'static, U: 'static>(
 ) -> Result<Batches<'s, U>> {
     let (stream, pact, inlet) = stream.local();
     operator(stream, (pact, inlet), mailbox, name, move |command, out| {
-        if let Command::Process(records) = command {
-            out.expect(records.len());
-            for record in records {
-                out.breathe()?;
-                function(record, out)?;
+        match command {
+            Command::Process(records) if records.are_stamped() => {
+                out.expect(records.len());
+                for (record, stamp) in records {
+                    out.breathe()?;
+                    out.set_timestamp(stamp);
+                    function(record, out)?;
+                }
             }
+            Command::Process(records) => {
+                out.expect(records.len());
+                out.set_timestamp(i64::MIN);
+                for record in records.into_records() {
+                    out.breathe()?;
+                    function(record, out)?;
+                }
+            }
+            Command::Mark(advance) => advance.forward.into_iter().for_each(|mark| out.mark(mark)),
+            Command::Checkpoint(_) | Command::Review => {}
         }
         Ok(())
     })

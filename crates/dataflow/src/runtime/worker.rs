@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use highwater_backends::KeyedStore;
 use highwater_checkpoint::{CheckpointMetadata, CheckpointStorage, SnapshotOpener, StoragePath};
@@ -31,6 +32,8 @@ pub(crate) struct WorkerSetup {
     pub(crate) storage: Arc<dyn CheckpointStorage>,
     pub(crate) compression: bool,
     pub(crate) max_parallelism: Option<MaxParallelism>,
+    pub(crate) watermark_interval: Option<Duration>,
+    pub(crate) remembers_watermarks: bool,
     /// Largest acknowledgement in bytes.
     pub(crate) limit: u64,
     pub(crate) counters: Counters,
@@ -160,6 +163,8 @@ impl<'a> WorkerLoop<'a> {
             store: setup.store.clone(),
             compression: setup.compression,
             max_parallelism: setup.max_parallelism,
+            watermark_interval: setup.watermark_interval,
+            remembers_watermarks: setup.remembers_watermarks,
             restored,
             counters: setup.counters.clone(),
         };

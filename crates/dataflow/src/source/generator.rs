@@ -90,6 +90,7 @@ where
             make: Arc::clone(&self.make),
             stripes: Vec::new(),
             turn: 0,
+            is_in_step: true,
             // Positions are `i64` in the state.
             count: self.count.unwrap_or(u64::MAX).min(i64::MAX as u64),
             remaining: 0,
@@ -200,6 +201,8 @@ struct GeneratorReader<F> {
     stripes: Vec<Stripe>,
     /// Stripe whose turn it is: one record each, round and round, keeps the indexes in order.
     turn: usize,
+    /// Whether going round keeps the indexes in order: stripes of several readers of a snapshot may be far apart.
+    is_in_step: bool,
     count: u64,
     /// Records that the stripes of this subtask still hold.
     remaining: u64,
@@ -213,6 +216,10 @@ impl<F> GeneratorReader<F> {
         F: Fn(u64) -> T,
     {
         out.reserve(records);
+        while records > 0 && !self.is_in_step {
+            self.catch_up(out);
+            records -= 1;
+        }
         while records > 0 {
             for stripe in self.stripes.iter_mut().skip(self.turn) {
                 if records == 0 {
@@ -230,6 +237,29 @@ impl<F> GeneratorReader<F> {
     }
 }
 
+impl<F> GeneratorReader<F> {
+    /// Takes the smallest index, until no stripe is a whole round behind another.
+    fn catch_up<T>(&mut self, out: &mut Vec<T>)
+    where
+        F: Fn(u64) -> T,
+    {
+        let count = self.count;
+        if let Some(stripe) = self.stripes.iter_mut().filter(|stripe| stripe.next < count).min_by_key(|s| s.next) {
+            out.push((self.make)(stripe.next));
+            stripe.next += stripe.step;
+        }
+        self.look_at_steps();
+    }
+
+    fn look_at_steps(&mut self) {
+        self.stripes.sort_unstable_by_key(|stripe| stripe.next);
+        let left = || self.stripes.iter().filter(|stripe| stripe.next < self.count);
+        let (first, last) = (left().next(), left().next_back());
+        self.is_in_step = first.zip(last).is_none_or(|(first, last)| last.next - first.next <= first.step);
+        self.turn = 0;
+    }
+}
+
 impl<T, F: Fn(u64) -> T> SourceReader for GeneratorReader<F> {
     type Record = T;
     type Split = StripeElement;
@@ -240,8 +270,7 @@ impl<T, F: Fn(u64) -> T> SourceReader for GeneratorReader<F> {
             self.remaining = self.remaining.saturating_add(stripe.remaining(self.count));
             self.stripes.push(stripe);
         }
-        self.stripes.sort_unstable_by_key(|stripe| stripe.next);
-        self.turn = 0;
+        self.look_at_steps();
         Ok(())
     }
 

@@ -141,6 +141,24 @@ pub trait SourceReader {
     /// ends a call after about a mebibyte; otherwise `limit`, which is 1 in the beginning, adapts to their size.
     fn poll(&mut self, limit: usize, out: &mut Vec<Self::Record>) -> Result<SourceStatus>;
 
+    /// A number for a split. A source with a [`WatermarkStrategy`](crate::WatermarkStrategy) has a watermark generator for
+    /// every number, and is only as far as the one furthest behind. Default: 0 for all, which have one generator then.
+    fn split_id(&self, split: &Self::Split) -> u64 {
+        let _ = split;
+        0
+    }
+
+    /// The number of the split that all records of the last [`poll`](Self::poll) came from. Default: 0.
+    fn polled_split(&self) -> u64 {
+        0
+    }
+
+    /// The numbers of the splits that were read to their end since the last call: nobody waits for their watermarks any
+    /// more. Default: none before all are read.
+    fn take_finished_splits(&mut self) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// The splits that are not read to their end, with their positions. Everything polled so far is before the barrier,
     /// everything later behind it.
     fn snapshot_state(&mut self) -> Result<Vec<Self::Split>>;

@@ -90,3 +90,18 @@ proptest! {
         prop_assert_eq!(records, (0..count).collect::<Vec<_>>());
     }
 }
+
+/// A rescale gives a reader stripes that are far apart; with event time, what is behind must not come late.
+#[test]
+fn stripes_that_are_far_apart_are_brought_into_step() {
+    let source = GeneratorSource::new(|index| index).count(5_000);
+    let mut run = SourceRun::open(&source, 2, None).unwrap();
+    let (_, mut records) = run.poll(0, 900).unwrap();
+    records.extend(run.poll(1, 100).unwrap().1);
+    let snapshot = run.snapshot();
+    let rest = SourceRun::open(&source, 1, Some(&snapshot)).unwrap().drain().unwrap();
+    assert!(rest.is_sorted(), "{rest:?}");
+    records.extend(rest);
+    records.sort_unstable();
+    assert_eq!(records, (0..5_000).collect::<Vec<_>>());
+}

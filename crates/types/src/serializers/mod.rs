@@ -23,20 +23,27 @@ mod namespace;
 mod nullable;
 mod primitive;
 mod serde;
+mod stream_record;
 mod string;
 mod tuple;
+mod union;
 
 pub use array::{BytesSerializer, PrimitiveArraySerializer, PrimitiveElement};
 pub use collection::{ListSerializer, MapSerializer, SetSerializer};
-pub use namespace::{TimeWindow, TimeWindowSerializer, VoidNamespace, VoidNamespaceSerializer, VoidSerializer};
+pub use namespace::{
+    GlobalWindow, GlobalWindowSerializer, TimeWindow, TimeWindowSerializer, VoidNamespace, VoidNamespaceSerializer,
+    VoidSerializer,
+};
 pub use nullable::NullableSerializer;
 pub use primitive::{
     BooleanSerializer, ByteSerializer, CharSerializer, DoubleSerializer, FloatSerializer, IntSerializer,
     LongSerializer, ShortSerializer,
 };
 pub use serde::{Serde, SerdeSerializer};
+pub use stream_record::{StreamElementSerializer, StreamRecord};
 pub use string::StringSerializer;
 pub use tuple::TupleSerializer;
+pub use union::{TaggedUnion, UnionSerializer};
 
 use crate::{Error, Result};
 

@@ -1,9 +1,9 @@
-//! Namespaces: the void namespace, time windows, and the unit type.
+//! Namespaces: the void namespace, windows, and the unit type.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::snapshot::{TIME_WINDOW, VOID_NAMESPACE, base};
+use crate::snapshot::{GLOBAL_WINDOW, TIME_WINDOW, VOID_NAMESPACE, base};
 use crate::{ByteReader, DefaultSerializer, Error, Length, Result, SerializerRef, SerializerSnapshot, TypeSerializer};
 
 /// The namespace of state that has none: that of plain functions.
@@ -13,6 +13,20 @@ pub struct VoidNamespace;
 /// `VoidNamespaceSerializer`: one zero byte, though the declared size is 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VoidNamespaceSerializer;
+
+/// The one window of all records (Flink's `GlobalWindow`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GlobalWindow;
+
+impl fmt::Display for GlobalWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the global window")
+    }
+}
+
+/// `GlobalWindow.Serializer`: one zero byte.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GlobalWindowSerializer;
 
 /// `VoidSerializer`, for `()`: one zero byte.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,6 +73,7 @@ macro_rules! voids {
 
 voids! {
     VoidNamespaceSerializer: VoidNamespace, VoidNamespace, 0, VOID_NAMESPACE;
+    GlobalWindowSerializer: GlobalWindow, GlobalWindow, 1, GLOBAL_WINDOW;
     VoidSerializer: (), (), 1, base!("VoidSerializer");
 }
 

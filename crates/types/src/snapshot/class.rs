@@ -107,6 +107,12 @@ pub(super) const TUPLE: &str = runtime!("TupleSerializerSnapshot");
 pub(super) const ROW: &str = runtime!("RowSerializer$RowSerializerSnapshot");
 pub(super) const POJO: &str = runtime!("PojoSerializerSnapshot");
 pub(super) const TTL: &str = "org.apache.flink.runtime.state.ttl.TtlStateFactory$TtlSerializerSnapshot";
+pub(crate) const GLOBAL_WINDOW: &str =
+    "org.apache.flink.streaming.api.windowing.windows.GlobalWindow$Serializer$GlobalWindowSerializerSnapshot";
+pub(super) const STREAM_ELEMENT: &str =
+    "org.apache.flink.streaming.runtime.streamrecord.StreamElementSerializer$StreamElementSerializerSnapshot";
+pub(super) const TAGGED_UNION: &str =
+    "org.apache.flink.streaming.api.datastream.CoGroupedStreams$UnionSerializerSnapshot";
 pub(super) const TIMER: &str = "org.apache.flink.streaming.api.operators.TimerSerializerSnapshot";
 /// Ours: values written through serde.
 pub(super) const SERDE: &str = "io.highwater.SerdeSerializerSnapshot";
@@ -128,10 +134,7 @@ pub(super) static CLASSES: &[Class] = &[
     Class::simple("Void", base!("VoidSerializer")),
     Class::simple("VoidNamespace", VOID_NAMESPACE),
     Class::simple("TimeWindow", TIME_WINDOW),
-    Class::simple(
-        "GlobalWindow",
-        "org.apache.flink.streaming.api.windowing.windows.GlobalWindow$Serializer$GlobalWindowSerializerSnapshot",
-    ),
+    Class::simple("GlobalWindow", GLOBAL_WINDOW),
     Class::simple("BooleanValue", base!("BooleanValueSerializer")),
     Class::simple("ByteValue", base!("ByteValueSerializer")),
     Class::simple("ShortValue", base!("ShortValueSerializer")),
@@ -191,12 +194,8 @@ pub(super) static CLASSES: &[Class] = &[
     Class::of_fields("Row", ROW, &[(4, &[Bool]), (3, &[]), (2, &[])]),
     Class::composite("Ttl", TTL, &["time-to-live stamp", "time-to-live value"], &[(2, &[]), (1, &[])]),
     Class::composite("Timer", TIMER, &["timer key", "timer namespace"], &[(2, &[]), (1, &[])]),
-    Class::composite(
-        "StreamElement",
-        "org.apache.flink.streaming.runtime.streamrecord.StreamElementSerializer$StreamElementSerializerSnapshot",
-        &["record"],
-        &[(2, &[]), (1, &[])],
-    ),
+    Class::composite("StreamElement", STREAM_ELEMENT, &["record"], &[(2, &[]), (1, &[])]),
+    Class::composite("TaggedUnion", TAGGED_UNION, &["first record", "second record"], &[(2, &[])]),
     Class::composite(
         "ScalaOption",
         "org.apache.flink.api.scala.typeutils.ScalaOptionSerializerSnapshot",

@@ -5,7 +5,7 @@ mod codec;
 mod compatibility;
 mod display;
 
-pub(crate) use class::{TIME_WINDOW, VOID_NAMESPACE, base};
+pub(crate) use class::{GLOBAL_WINDOW, TIME_WINDOW, VOID_NAMESPACE, base};
 pub use compatibility::Compatibility;
 
 /// Description of a serializer as Flink stores it (`TypeSerializerSnapshot`): a snapshot class, its version, and what
@@ -179,6 +179,18 @@ impl SerializerSnapshot {
     #[must_use]
     pub fn timer(key: Self, namespace: Self) -> Self {
         Self::composite(class::TIMER, 2, Vec::new(), vec![key, namespace])
+    }
+
+    /// `StreamElementSerializerSnapshot`: a record with or without a timestamp.
+    #[must_use]
+    pub fn stream_element(record: Self) -> Self {
+        Self::composite(class::STREAM_ELEMENT, 2, Vec::new(), vec![record])
+    }
+
+    /// `CoGroupedStreams.UnionSerializerSnapshot`: a record of one of two streams.
+    #[must_use]
+    pub fn tagged_union(one: Self, two: Self) -> Self {
+        Self::composite(class::TAGGED_UNION, 2, Vec::new(), vec![one, two])
     }
 
     fn named(class_name: &'static str, name: &str) -> Self {

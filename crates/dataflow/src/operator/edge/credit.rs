@@ -8,7 +8,7 @@ use timely::bytes::arc::Bytes;
 use timely::communication::{Bytesable, Pull, Push};
 use timely::scheduling::Activator;
 
-use super::batch::{HEADER, numbers, write_numbers};
+use super::batch::{PAIR, numbers, write_numbers};
 
 /// Says to a sender that a receiver has processed this much of it.
 pub(super) struct Credit {
@@ -23,7 +23,7 @@ impl Bytesable for Credit {
     }
 
     fn length_in_bytes(&self) -> usize {
-        HEADER
+        PAIR
     }
 
     fn into_bytes<W: Write>(&self, writer: &mut W) {
@@ -134,6 +134,11 @@ impl Inlet {
     /// Where the contract of the edge puts the way back.
     pub(super) fn back(&self) -> Rc<RefCell<Option<Back>>> {
         Rc::clone(&self.back)
+    }
+
+    /// How many senders there are.
+    pub(in crate::operator) fn channels(&self) -> usize {
+        self.back.borrow().as_ref().map_or(1, |back| back.owed.len())
     }
 
     /// Takes the credit that other workers have sent back to this worker's sender.

@@ -11,7 +11,7 @@ mod pact;
 
 use std::rc::Rc;
 
-use timely::dataflow::Stream;
+use timely::dataflow::{Scope, Stream};
 
 pub(crate) use self::batch::Batch;
 pub(crate) use self::credit::{Inlet, Outlet};
@@ -27,6 +27,10 @@ pub(crate) struct Batches<'s, T> {
 impl<'s, T: 'static> Batches<'s, T> {
     pub(in crate::operator) fn new(stream: Stream<'s, Time, Batch<T>>, outlet: Rc<Outlet>) -> Self {
         Self { stream, outlet }
+    }
+
+    pub(in crate::operator) fn scope(&self) -> Scope<'s, Time> {
+        self.stream.scope()
     }
 
     /// The stream alone, of what takes no room.

@@ -50,7 +50,7 @@ impl<T: 'static> ParallelizationContract<Time, Batch<T>> for Local {
     ) -> (Self::Pusher, Self::Puller) {
         self.gate.open(1, (EDGE_BYTES / worker.peers()).clamp(*WINDOW_BYTES.start(), LOCAL_BYTES));
         let (pusher, puller) = worker.pipeline(identifier, address);
-        (Metered { pusher, gate: self.gate, from: worker.index(), to: 0 }, puller)
+        (Metered { pusher, gate: self.gate, from: worker.index(), channel: 0, to: 0 }, puller)
     }
 }
 
@@ -86,7 +86,7 @@ where
         let window = (EDGE_BYTES / (workers * workers)).clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end());
         self.gate.open(workers, window);
         let (pushers, messages) = worker.allocate(identifier, Rc::clone(&address));
-        let meter = |(to, pusher)| Metered { pusher, gate: Rc::clone(&self.gate), from, to };
+        let meter = |(to, pusher)| Metered { pusher, gate: Rc::clone(&self.gate), from, channel: from, to };
         let pushers = pushers.into_iter().enumerate().map(meter).collect();
         let back = Back::new(from, window, worker.allocate(worker.new_identifier(), address));
         *self.back.borrow_mut() = Some(back);
@@ -114,11 +114,25 @@ impl<T, F: FnMut(&T) -> usize> Distributor<Batch<T>> for ByOwner<T, F> {
         for buffer in &mut self.buffers {
             buffer.records.reserve(expected);
         }
-        for record in batch.records.drain(..) {
-            if let Some(buffer) = self.buffers.get_mut((self.owner)(&record)) {
-                buffer.records.push(record);
-                buffer.weight += each;
+        if batch.stamps.is_empty() {
+            for record in batch.records.drain(..) {
+                if let Some(buffer) = self.buffers.get_mut((self.owner)(&record)) {
+                    buffer.records.push(record);
+                    buffer.weight += each;
+                }
             }
+        } else {
+            for (record, stamp) in batch.records.drain(..).zip(batch.stamps.drain(..)) {
+                if let Some(buffer) = self.buffers.get_mut((self.owner)(&record)) {
+                    buffer.records.push(record);
+                    buffer.stamps.push(stamp);
+                    buffer.weight += each;
+                }
+            }
+        }
+        // A mark holds for every channel, behind what was sent on it before.
+        if let Some(mark) = batch.mark.take() {
+            self.buffers.iter_mut().for_each(|buffer| (buffer.mark, buffer.fan) = (Some(mark), 1));
         }
         batch.weight = 0;
         self.flush(stamp, pushers);
@@ -126,7 +140,7 @@ impl<T, F: FnMut(&T) -> usize> Distributor<Batch<T>> for ByOwner<T, F> {
 
     fn flush<S: Clone, P: Push<Message<S, Batch<T>>>>(&mut self, stamp: &Stamp<S>, pushers: &mut [P]) {
         for (buffer, pusher) in self.buffers.iter_mut().zip(pushers) {
-            if !buffer.records.is_empty() {
+            if !buffer.is_nothing() {
                 Message::push_at(buffer, stamp.clone(), pusher);
                 *buffer = Batch::default();
             }
@@ -139,6 +153,8 @@ pub(in crate::operator) struct Metered<P> {
     pusher: P,
     gate: Rc<Gate>,
     from: usize,
+    /// What the receiver knows the sender by.
+    channel: usize,
     to: usize,
 }
 
@@ -146,7 +162,7 @@ impl<T, P: Push<Message<Time, Batch<T>>>> Push<Message<Time, Batch<T>>> for Mete
     fn push(&mut self, message: &mut Option<Message<Time, Batch<T>>>) {
         if let Some(message) = message {
             message.from = self.from;
-            message.data.from = self.from;
+            message.data.from = self.channel;
             self.gate.sent(self.to, message.data.weight);
         }
         self.pusher.push(message);

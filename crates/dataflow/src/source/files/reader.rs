@@ -18,11 +18,15 @@ pub(super) struct FileReader {
     waiting: VecDeque<FileSplit>,
     current: Option<LineReader>,
     limiter: Option<RateLimiter>,
+    /// The split that was opened last.
+    open: u64,
+    /// Splits that were read since somebody asked.
+    finished: Vec<u64>,
 }
 
 impl FileReader {
     pub(super) fn new(format: LineFormat, limiter: Option<RateLimiter>) -> Self {
-        Self { format, waiting: VecDeque::new(), current: None, limiter }
+        Self { format, waiting: VecDeque::new(), current: None, limiter, open: 0, finished: Vec::new() }
     }
 
     /// The split to read from, or none if all are finished.
@@ -31,12 +35,13 @@ impl FileReader {
             // A split that cannot be opened stays in the list: the state must not lose it.
             let Some(split) = self.waiting.front() else { return Ok(None) };
             self.current = Some(LineReader::open(split.clone(), self.format)?);
+            self.open = split.id();
             self.waiting.pop_front();
         }
         Ok(self.current.as_mut())
     }
 
-    /// Appends up to `limit` lines; fewer if they are long. True if there is nothing left.
+    /// Appends up to `limit` lines of one split; fewer if they are long. True if there is nothing left.
     fn read(&mut self, limit: usize, out: &mut Vec<String>) -> Result<bool> {
         let (mut records, mut bytes) = (0, 0);
         while records < limit && bytes < POLL_BYTES {
@@ -47,6 +52,10 @@ impl FileReader {
                 out.push(line);
             } else {
                 self.current = None;
+                self.finished.push(self.open);
+                if records > 0 {
+                    break;
+                }
             }
         }
         Ok(false)
@@ -79,6 +88,18 @@ impl SourceReader for FileReader {
             Some(limiter) if granted < limit => SourceStatus::Idle(limiter.wait()),
             _ => SourceStatus::Ready,
         })
+    }
+
+    fn split_id(&self, split: &SplitElement) -> u64 {
+        split.clone().try_into().map_or(0, |split: FileSplit| split.id())
+    }
+
+    fn polled_split(&self) -> u64 {
+        self.open
+    }
+
+    fn take_finished_splits(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.finished)
     }
 
     fn snapshot_state(&mut self) -> Result<Vec<SplitElement>> {

@@ -1,5 +1,7 @@
 //! Splits: byte ranges of files.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use highwater_types::{Error, Result};
 
 use super::identity::FileIdentity;
@@ -44,6 +46,13 @@ impl FileSplit {
 
     pub(super) fn is_finished(&self) -> bool {
         self.offset >= self.end
+    }
+
+    /// A number for the split, the same as long as the process runs.
+    pub(super) fn id(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.file.path, self.begin).hash(&mut hasher);
+        hasher.finish()
     }
 
     pub(super) fn to_element(&self) -> SplitElement {
