@@ -5,7 +5,6 @@ use serde_json::Value;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Scenario {
-    pub(crate) name: String,
     pub(crate) operator: Operator,
     pub(crate) order: Order,
     pub(crate) input: Vec<Event>,

@@ -310,9 +310,23 @@ fn parts(dir: &TempDir) -> Vec<String> {
 #[test]
 fn a_job_with_frequent_checkpoints_leaves_one_file_for_each_subtask() {
     let dir = tempfile::tempdir().unwrap();
-    let result = counting(numbers_to(&dir), 2_000, 4_000.0).execute(&config(&dir)).unwrap();
-    assert_eq!(result.outcome, JobOutcome::Finished);
-    assert!(result.progress.completed_checkpoints > 5, "{:?}", result.progress);
+    let long = Duration::from_secs(3_600);
+    let policy = DefaultRollingPolicy::new().rollover_interval(long).inactivity_interval(long);
+    let handle = JobHandle::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let start = Instant::now();
+            while handle.progress().completed_checkpoints <= 5 && start.elapsed() < DEADLINE {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            handle.stop();
+        });
+        // As long as it takes, however slow the machine is.
+        let job = counting(numbers_to(&dir).rolling_policy(policy), u64::MAX, 4_000.0);
+        let result = job.execute(&config(&dir).handle(&handle)).unwrap();
+        assert_eq!(result.outcome, JobOutcome::Stopped);
+        assert!(result.progress.completed_checkpoints > 5, "{:?}", result.progress);
+    });
     assert_eq!(parts(&dir).len(), 2);
     assert_eq!(fs::read_dir(dir.path().join("out")).unwrap().count(), 2, "nothing hidden remains");
 }
