@@ -33,6 +33,7 @@ fn the_options_are_flinks() {
         ("execution.checkpointing.snapshot-compression", &[], Some("false")),
         ("pekko.framesize", &["akka.framesize"], Some("10485760b")),
         ("pipeline.max-parallelism", &[], Some("-1")),
+        ("pipeline.auto-watermark-interval", &[], Some("200 ms")),
         ("taskmanager.numberOfTaskSlots", &[], Some("1")),
         ("execution.checkpointing.interval", &[], None),
         ("execution.checkpointing.mode", &[], Some("EXACTLY_ONCE")),

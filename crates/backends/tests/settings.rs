@@ -57,6 +57,7 @@ fn everything_set() {
         ("execution.savepoint.ignore-unclaimed-state", "true"),
         ("execution.savepoint-restore-mode", "claim"),
         ("pipeline.max-parallelism", "32768"),
+        ("pipeline.auto-watermark-interval", "50"),
         ("akka.framesize", "1 mb"),
         ("task.cancellation.interval", "5000"),
         ("task.cancellation.timeout", "0"),
@@ -77,6 +78,7 @@ fn everything_set() {
     assert!(settings.recovery.ignore_unclaimed_state);
     assert_eq!(settings.recovery.claim_mode, ClaimMode::Claim);
     assert_eq!(settings.max_parallelism, Some(MaxParallelism::new(32768).unwrap()));
+    assert_eq!(settings.watermark_interval, Some(Duration::from_millis(50)));
     assert_eq!(settings.acknowledgement_limit, MemorySize::from_mebibytes(1));
     assert_eq!((settings.cancellation.interval, settings.cancellation.timeout), (Duration::from_secs(5), None));
 }

@@ -19,6 +19,21 @@
 //! of the next epoch have waited. A background thread writes the frozen state while the operator goes on. When all
 //! workers have acknowledged, the metadata is written, and the sinks commit.
 //!
+//! # Event time
+//!
+//! A [`WatermarkStrategy`] gives records timestamps, at a source by split or in the middle of a stream, and says how far
+//! event time has come. A watermark travels behind the records that it speaks of, to every subtask of what comes next,
+//! which is as far as the least of those it hears of, idle ones left out. It closes windows ([`WindowedStream`]) and makes
+//! timers due ([`KeyedStream::process_timed`]), whose results go before it. When a source has read all of its input,
+//! event time ends: every window closes. A stop is no such end.
+//!
+//! Windows and timers are keyed state. How far event time had come is remembered over a restore, so that what was late
+//! stays late (Flink forgets it; [`ExecutionConfig::remember_watermarks`]). A timestamp of `i64::MIN` is none. Timers that
+//! wait for the clock are not called once the input has ended.
+//!
+//! Watermarks are not aligned between sources, and records that come too late are counted for a test only
+//! (`testing::Harness::late_records_dropped`): send them to a side output to see them.
+//!
 //! # Slow and greedy functions
 //!
 //! Results of an operator leave in chunks of at most 1,024 records and 64 KiB. Where there is no room for a chunk, the

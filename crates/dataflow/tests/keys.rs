@@ -16,7 +16,8 @@ use highwater_backends::{
 };
 use highwater_checkpoint::{CheckpointMetadata, JobId, resolve_pointer};
 use highwater_dataflow::{
-    Durability, ExecutionConfig, Job, JobHandle, JobOutcome, JobResult, Sink, SinkContext, SinkWriter, StartFrom,
+    Durability, ExecutionConfig, GeneratorSource, Job, JobHandle, JobOutcome, JobResult, Sink, SinkContext, SinkWriter,
+    StartFrom, TumblingEventTimeWindows, WatermarkStrategy,
 };
 use highwater_types::{Error, ErrorKind, Result};
 use support::{CommitSink, Counted, count, counting, numbers, wait_until};
@@ -92,6 +93,37 @@ fn job(sink: impl Sink<Counted> + Clone, rate: Option<f64>) -> Job {
         count(env.source("numbers", numbers(RECORDS, KEYS, rate)), "count").sink("sink", sink.clone());
         Ok(())
     })
+}
+
+/// How many windows are closed in a job whose input has no end, until it is seen enough.
+fn closed_windows(key: &str, value: &str, is_enough: impl Fn(&CommitSink, &JobHandle) -> bool + Sync) -> usize {
+    let (sink, handle) = (CommitSink::new(), JobHandle::new());
+    let of_job = sink.clone();
+    let job = Job::new(NAME, move |env| {
+        let times = WatermarkStrategy::monotonous().timestamps(|number: &i64, _| *number);
+        env.source_with_watermarks("numbers", GeneratorSource::new(|index| index as i64).rate(2_000.0), times)
+            .key_by(|_: &i64| 0_i64)
+            .window(TumblingEventTimeWindows::of(Duration::from_millis(10)))
+            .process(
+                "windows",
+                |_| Ok(()),
+                |(), context, _, out| {
+                    out.collect((0, context.window().start));
+                    Ok(())
+                },
+            )
+            .sink("sink", of_job.clone());
+        Ok(())
+    });
+    let place = Place::new().with("execution.checkpointing.interval", "10 ms").with(key, value);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            wait_until(|| is_enough(&sink, &handle));
+            handle.stop();
+        });
+        job.execute(&place.config().handle(&handle)).unwrap();
+    });
+    sink.committed().len()
 }
 
 /// Goes on until somebody ends it.
@@ -256,6 +288,11 @@ fn check(option: &OptionInfo) {
         "pipeline.max-parallelism" => {
             let metadata = Place::new().with(key, "7").metadata().unwrap();
             assert!(metadata.operators.iter().all(|operator| operator.max_parallelism.get() == 7));
+        }
+        "pipeline.auto-watermark-interval" => {
+            assert!(closed_windows(key, "1 ms", |sink, _| !sink.committed().is_empty()) > 0);
+            let has_had_time = |_: &CommitSink, handle: &JobHandle| handle.progress().completed_checkpoints >= 5;
+            assert_eq!(closed_windows(key, "0 ms", has_had_time), 0);
         }
         "taskmanager.numberOfTaskSlots" => {
             let metadata = Place::new().with(key, "3").metadata().unwrap();
