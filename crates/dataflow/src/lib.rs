@@ -31,8 +31,8 @@
 //! stays late (Flink forgets it; [`ExecutionConfig::remember_watermarks`]). A timestamp of `i64::MIN` is none. Timers that
 //! wait for the clock are not called once the input has ended.
 //!
-//! Watermarks are not aligned between sources, and records that come too late are counted for a test only
-//! (`testing::Harness::late_records_dropped`): send them to a side output to see them.
+//! Records that come too late for their windows are counted ([`OperatorProgress::late_records_dropped`]) and dropped, or
+//! go to a side output. Watermarks are not aligned between sources.
 //!
 //! # Slow and greedy functions
 //!

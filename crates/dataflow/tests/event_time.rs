@@ -167,6 +167,25 @@ fn late_records_go_to_the_side() {
     assert_eq!(sorted(sums.committed()), [(0, 1), (0, 4), (0, 12 - 10 + 15)]);
 }
 
+/// Late records that nobody wants to see are counted at least.
+#[test]
+fn late_records_are_counted() {
+    let sink = CommitSink::new();
+    let job = Job::new("counted", move |env| {
+        let strategy = WatermarkStrategy::generator(|| Punctuated).timestamps(|record: &i64, _| record.abs());
+        env.source_with_watermarks("numbers", CollectionSource::new(vec![1, -10, 4, 15, -30, 17, 31]), strategy)
+            .map(|number| (0_i64, number))
+            .key_by(|(key, _): &(i64, i64)| *key)
+            .window(TumblingEventTimeWindows::of(ms(10)))
+            .reduce("windows", |sum, number| sum.1 += number.1)
+            .sink("sink", sink.clone());
+        Ok(())
+    });
+    let progress = job.execute(&config()).unwrap().progress;
+    let windows = progress.operators.iter().find(|operator| operator.operator == "windows").unwrap();
+    assert_eq!((windows.records_in, windows.late_records_dropped), (7, 2));
+}
+
 /// Sessions, counted by timers of their own: a key that has had nothing for a while is told.
 #[test]
 fn timers_fire_when_event_time_has_come() {

@@ -27,6 +27,8 @@ pub struct OperatorProgress {
     pub bytes_in: u64,
     /// Bytes that went out, weighed in the same way.
     pub bytes_out: u64,
+    /// Records that came too late for their windows, and were dropped (Flink's `numLateRecordsDropped`).
+    pub late_records_dropped: u64,
     /// Time in which it was at work.
     pub busy: Duration,
     /// Time in which it had work, but no room for results.
@@ -54,6 +56,7 @@ struct Totals {
     records_out: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    late_records_dropped: AtomicU64,
     /// Nanoseconds.
     busy: AtomicU64,
     back_pressured: AtomicU64,
@@ -101,6 +104,7 @@ impl Entry {
             records_out: get(&totals.records_out),
             bytes_in: get(&totals.bytes_in),
             bytes_out: get(&totals.bytes_out),
+            late_records_dropped: get(&totals.late_records_dropped),
             busy: time(&totals.busy),
             back_pressured: time(&totals.back_pressured),
             idle: time(&totals.idle),
@@ -139,6 +143,11 @@ impl Meter {
     pub(crate) fn sent(&self, records: usize, bytes: usize) {
         raise(&self.totals.records_out, records as u64);
         raise(&self.totals.bytes_out, bytes as u64);
+    }
+
+    /// Records came too late, and were dropped.
+    pub(crate) fn dropped(&self, records: u64) {
+        raise(&self.totals.late_records_dropped, records);
     }
 
     /// The time since the last change was one of these.

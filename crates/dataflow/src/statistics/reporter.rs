@@ -137,6 +137,7 @@ fn publish_operator(labels: &[Label], now: &OperatorProgress, before: Option<&Op
     let own = [Label::new("operator_name", now.operator.clone()), Label::new("subtask_index", now.subtask.to_string())];
     let labels: Vec<Label> = labels.iter().cloned().chain(own).collect();
     let count = |name: &'static str, value| counter!(name, labels.clone()).absolute(value);
+    count("numLateRecordsDropped", now.late_records_dropped);
     count("numRecordsIn", now.records_in);
     count("numRecordsOut", now.records_out);
     count("numBytesIn", now.bytes_in);

@@ -19,6 +19,7 @@ use crate::function::SideOutputs;
 use crate::graph::Collector;
 use crate::runtime::mailbox::Mailbox;
 use crate::runtime::pool::Frozen;
+use crate::statistics::Meter;
 use crate::watermark::{Combined, Valve};
 
 pub(crate) use self::function::{Plain, Timed};
@@ -178,7 +179,15 @@ where
         event_time.resume_at(watermark);
     }
     let alarm = Alarm::default();
-    let mut task = KeyedTask { parts, mailbox: Rc::clone(mailbox), told: Told::default(), alarm: alarm.clone() };
+    let meter = mailbox.meters.meter(&parts.uid, mailbox.worker);
+    let mut task = KeyedTask {
+        parts,
+        mailbox: Rc::clone(mailbox),
+        told: Told::default(),
+        alarm: alarm.clone(),
+        meter,
+        dropped: 0,
+    };
     // Restored timers may be due.
     task.arrange::<T, O>()?;
     let sides = Some(sides).filter(|sides| !sides.is_empty());
@@ -223,6 +232,9 @@ struct KeyedTask<K: Key, P> {
     told: Told,
     /// For the next timer of the clock.
     alarm: Alarm,
+    meter: Rc<Meter>,
+    /// Late records that the meter knows of.
+    dropped: u64,
 }
 
 /// What the backend knows of the outcome of checkpoints.
@@ -290,11 +302,16 @@ impl<K: Key, P> KeyedTask<K, P> {
         Ok(())
     }
 
-    /// Looks again when the clock makes the next timer due.
-    fn arrange<T, O>(&self) -> Result<()>
+    /// Looks again when the clock makes the next timer due, and tells of late records.
+    fn arrange<T, O>(&mut self) -> Result<()>
     where
         P: KeyedOperator<K, T, O>,
     {
+        let dropped = self.parts.operator.late_records_dropped();
+        if dropped > self.dropped {
+            self.meter.dropped(dropped - self.dropped);
+            self.dropped = dropped;
+        }
         let next = self.parts.operator.next_tick()?;
         self.alarm.set_emits(next.is_some());
         let pause = |next: i64| next.saturating_sub(self.parts.backend.clock().now_millis()).max(0).unsigned_abs();
