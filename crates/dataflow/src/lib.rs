@@ -96,8 +96,8 @@ pub use function::{
     TimerRegistry,
 };
 pub use graph::{
-    Collector, ConnectedStreams, DataStream, JoinedStreams, KeyedJoin, KeyedStream, OpenContext, Record,
-    StreamEnvironment, WindowedJoin, WindowedStream,
+    Collector, ConnectedStreams, DataStream, IntervalJoined, JoinedStreams, KeyedJoin, KeyedStream, OpenContext,
+    Record, StreamEnvironment, WindowedJoin, WindowedStream,
 };
 pub use job::{Job, JobOutcome, JobResult};
 pub use pending::Pending;

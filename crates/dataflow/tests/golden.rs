@@ -5,6 +5,8 @@
 mod compare;
 #[path = "../examples/golden/function.rs"]
 mod function;
+#[path = "../examples/golden/interval.rs"]
+mod interval;
 #[path = "../examples/golden/joins.rs"]
 mod joins;
 #[path = "../examples/golden/process.rs"]
@@ -22,6 +24,9 @@ mod windows;
 
 use std::path::{Path, PathBuf};
 
+use highwater_dataflow::testing::TestBed;
+use highwater_state::ReferenceStoreFactory;
+
 /// The whole set, where it is at hand.
 fn full() -> Option<PathBuf> {
     let given = std::env::var_os("HIGHWATER_FIXTURES").map(PathBuf::from);
@@ -29,13 +34,16 @@ fn full() -> Option<PathBuf> {
     given.or(Some(beside)).map(|fixtures| fixtures.join("time")).filter(|directory| directory.is_dir())
 }
 
+/// On the heap, and on a byte store, where timers of one time come in another order.
 fn check(directory: &Path, at_least: usize) {
-    let outcome = suite::run_all(directory).unwrap();
-    assert!(outcome.cases >= at_least, "only {} cases below {}", outcome.cases, directory.display());
-    // What there is no operator for yet.
-    let differences: Vec<_> =
-        outcome.differences.iter().filter(|(_, difference)| !difference.contains("no such operator yet")).collect();
-    assert!(differences.is_empty(), "{} of {} cases differ: {differences:#?}", differences.len(), outcome.cases);
+    for bed in [TestBed::heap(), TestBed::bytes(ReferenceStoreFactory)] {
+        let outcome = suite::run_all(directory, &bed).unwrap();
+        assert!(outcome.cases >= at_least, "only {} cases below {}", outcome.cases, directory.display());
+        // What there is no operator for yet.
+        let differences: Vec<_> =
+            outcome.differences.iter().filter(|(_, difference)| !difference.contains("no such operator yet")).collect();
+        assert!(differences.is_empty(), "{bed:?}: {} of {} differ: {differences:#?}", differences.len(), outcome.cases);
+    }
 }
 
 #[test]

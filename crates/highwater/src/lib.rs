@@ -73,7 +73,7 @@
 //!   formats.
 //! - Checkpoints go to local files, or to a file system that is mounted. State lives in memory, or in a byte store of
 //!   your own.
-//! - No interval joins, broadcast streams, asynchronous I/O or time to live yet.
+//! - No broadcast streams, asynchronous I/O or time to live yet.
 //!
 //! # Features
 //!
@@ -106,17 +106,17 @@ pub use highwater_dataflow::{
     Context, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, ControlAnswer, ControlCommand, CountEvictor,
     CountTrigger, DataStream, DateTimeBucketAssigner, DefaultRollingPolicy, DefaultTrigger, DeltaEvictor, DeltaTrigger,
     Durability, DynamicEventTimeSessionWindows, EndOfStreamTrigger, EventTimeSessionWindows, EventTimeTrigger, Evictor,
-    ExecutionConfig, FileSink, FileSource, FixedSplits, GeneratorSource, GlobalWindows, Job, JobControl,
-    JobDescription, JobHandle, JobOutcome, JobResult, JobStatus, JoinedStreams, KeyedCoProcessFunction, KeyedJoin,
-    KeyedProcessFunction, KeyedStream, Merge, NeverTrigger, OnCheckpointRollingPolicy, OpenContext, OpenWindow,
-    OperatorProgress, OutputTag, PartFileInfo, Pending, ProcessingTimeSessionWindows, ProcessingTimeTrigger,
-    ProcessingTimeoutTrigger, Progress, PurgingTrigger, Record, RestoredCheckpoint, RestoredFrom, RollingPolicy,
-    Secret, SideOutput, Sink, SinkContext, SinkWriter, SlidingEventTimeWindows, SlidingProcessingTimeWindows, Source,
-    SourceContext, SourceReader, SourceStatus, SplitAssignment, SplitEnumerator, SplitEnumeratorContext, StartFrom,
-    StreamEnvironment, SubtaskStatistics, Summary, TimeDomain, TimeEvictor, TimerContext, TimerRegistry, Trigger,
-    TriggerContext, TriggerFunction, TriggerOpen, TriggerResult, TumblingEventTimeWindows,
-    TumblingProcessingTimeWindows, WatermarkGenerator, WatermarkOutput, WatermarkStrategy, Window, WindowAssigner,
-    WindowContext, WindowedJoin, WindowedStream,
+    ExecutionConfig, FileSink, FileSource, FixedSplits, GeneratorSource, GlobalWindows, IntervalJoined, Job,
+    JobControl, JobDescription, JobHandle, JobOutcome, JobResult, JobStatus, JoinedStreams, KeyedCoProcessFunction,
+    KeyedJoin, KeyedProcessFunction, KeyedStream, Merge, NeverTrigger, OnCheckpointRollingPolicy, OpenContext,
+    OpenWindow, OperatorProgress, OutputTag, PartFileInfo, Pending, ProcessingTimeSessionWindows,
+    ProcessingTimeTrigger, ProcessingTimeoutTrigger, Progress, PurgingTrigger, Record, RestoredCheckpoint,
+    RestoredFrom, RollingPolicy, Secret, SideOutput, Sink, SinkContext, SinkWriter, SlidingEventTimeWindows,
+    SlidingProcessingTimeWindows, Source, SourceContext, SourceReader, SourceStatus, SplitAssignment, SplitEnumerator,
+    SplitEnumeratorContext, StartFrom, StreamEnvironment, SubtaskStatistics, Summary, TimeDomain, TimeEvictor,
+    TimerContext, TimerRegistry, Trigger, TriggerContext, TriggerFunction, TriggerOpen, TriggerResult,
+    TumblingEventTimeWindows, TumblingProcessingTimeWindows, WatermarkGenerator, WatermarkOutput, WatermarkStrategy,
+    Window, WindowAssigner, WindowContext, WindowedJoin, WindowedStream,
 };
 #[cfg(feature = "http")]
 pub use highwater_rest::{RestEndpoint, RestSettings};
@@ -136,13 +136,14 @@ pub use highwater_types::{
 /// Values and their bytes: serializers with Flink's encodings, their snapshots, Java hash codes, key groups.
 pub mod types {
     pub use highwater_types::{
-        BooleanSerializer, ByteReader, ByteSerializer, BytesSerializer, CharSerializer, Compatibility,
-        DefaultSerializer, DoubleSerializer, FloatSerializer, GlobalWindow, GlobalWindowSerializer, IntSerializer,
-        JavaHash, JavaString, Key, KeyGroup, KeyGroupRange, Length, ListSerializer, LongSerializer, MapSerializer,
-        MaxParallelism, NullableSerializer, OperatorId, PrimitiveArraySerializer, PrimitiveElement, Serde,
-        SerdeSerializer, SerializerRef, SerializerSnapshot, SetSerializer, ShortSerializer, StreamElementSerializer,
-        StreamRecord, StringSerializer, TaggedUnion, TimeWindow, TimeWindowSerializer, TupleSerializer, TypeSerializer,
-        UnionSerializer, VoidNamespace, VoidNamespaceSerializer, VoidSerializer, murmur, write_utf,
+        BooleanSerializer, BufferEntry, BufferEntrySerializer, ByteReader, ByteSerializer, BytesSerializer,
+        CharSerializer, Compatibility, DefaultSerializer, DoubleSerializer, FloatSerializer, GlobalWindow,
+        GlobalWindowSerializer, IntSerializer, JavaHash, JavaString, Key, KeyGroup, KeyGroupRange, Length,
+        ListSerializer, LongSerializer, MapSerializer, MaxParallelism, NullableSerializer, OperatorId,
+        PrimitiveArraySerializer, PrimitiveElement, Serde, SerdeSerializer, SerializerRef, SerializerSnapshot,
+        SetSerializer, ShortSerializer, StreamElementSerializer, StreamRecord, StringSerializer, TaggedUnion,
+        TimeWindow, TimeWindowSerializer, TupleSerializer, TypeSerializer, UnionSerializer, VoidNamespace,
+        VoidNamespaceSerializer, VoidSerializer, murmur, write_utf,
     };
 }
 

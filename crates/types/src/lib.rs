@@ -42,11 +42,12 @@ pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism, murmur};
 pub use operator_id::OperatorId;
 pub use serializer::{DefaultSerializer, Length, SerializerRef, TypeSerializer};
 pub use serializers::{
-    BooleanSerializer, ByteSerializer, BytesSerializer, CharSerializer, DoubleSerializer, FloatSerializer,
-    GlobalWindow, GlobalWindowSerializer, IntSerializer, ListSerializer, LongSerializer, MapSerializer,
-    NullableSerializer, PrimitiveArraySerializer, PrimitiveElement, Serde, SerdeSerializer, SetSerializer,
-    ShortSerializer, StreamElementSerializer, StreamRecord, StringSerializer, TaggedUnion, TimeWindow,
-    TimeWindowSerializer, TupleSerializer, UnionSerializer, VoidNamespace, VoidNamespaceSerializer, VoidSerializer,
+    BooleanSerializer, BufferEntry, BufferEntrySerializer, ByteSerializer, BytesSerializer, CharSerializer,
+    DoubleSerializer, FloatSerializer, GlobalWindow, GlobalWindowSerializer, IntSerializer, ListSerializer,
+    LongSerializer, MapSerializer, NullableSerializer, PrimitiveArraySerializer, PrimitiveElement, Serde,
+    SerdeSerializer, SetSerializer, ShortSerializer, StreamElementSerializer, StreamRecord, StringSerializer,
+    TaggedUnion, TimeWindow, TimeWindowSerializer, TupleSerializer, UnionSerializer, VoidNamespace,
+    VoidNamespaceSerializer, VoidSerializer,
 };
 pub use snapshot::{Compatibility, SerializerSnapshot};
 pub use utf::write_utf;

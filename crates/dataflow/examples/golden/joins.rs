@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use highwater_dataflow::testing::Harness;
+use highwater_dataflow::testing::TestBed;
 use highwater_dataflow::{
     CountEvictor, CountTrigger, DataStream, EventTimeSessionWindows, KeyedJoin, PurgingTrigger,
     SlidingEventTimeWindows, TimeEvictor, TumblingEventTimeWindows, Window, WindowedJoin,
@@ -15,12 +15,18 @@ use crate::run::{Out, Recorded, drive};
 use crate::scenario::{Assigner, EvictorKind, Join, Scenario, TriggerKind};
 use crate::windows::ms;
 
-pub(crate) fn run(scenario: &Scenario, join: Join, in_pairs: bool, recorded: &mut Recorded) -> Result<()> {
+pub(crate) fn run(
+    scenario: &Scenario,
+    bed: &TestBed,
+    join: Join,
+    in_pairs: bool,
+    recorded: &mut Recorded,
+) -> Result<()> {
     let key = |(key, _): &Event| key.clone();
     if matches!(join.assigner, Assigner::DynamicSession | Assigner::Global | Assigner::Count { .. }) {
         return Err(Error::unsupported("there is no such operator yet"));
     }
-    let mut harness = Harness::joined(key, key, |first, second| {
+    let mut harness = bed.joined(key, key, |first, second| {
         let keyed = first.join(second).key_by(|(key, _): &Event| key.clone(), |(key, _): &Event| key.clone());
         build(keyed, join, in_pairs)
     })?;

@@ -7,6 +7,7 @@
 
 mod compare;
 mod function;
+mod interval;
 mod joins;
 mod process;
 mod run;
@@ -17,12 +18,14 @@ mod windows;
 
 use std::process::ExitCode;
 
+use highwater_dataflow::testing::TestBed;
+
 fn main() -> ExitCode {
     let Some(directory) = std::env::args_os().nth(1) else {
         eprintln!("usage: golden DIR");
         return ExitCode::from(2);
     };
-    match suite::run_all(directory.as_ref()) {
+    match suite::run_all(directory.as_ref(), &TestBed::heap()) {
         Ok(outcome) => {
             for (name, difference) in &outcome.differences {
                 println!("{name}: {difference}");

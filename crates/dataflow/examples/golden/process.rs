@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use highwater_dataflow::testing::Harness;
+use highwater_dataflow::testing::TestBed;
 use highwater_dataflow::{
     Collector, Context, DataStream, KeyedCoProcessFunction, KeyedProcessFunction, KeyedStream, OpenContext, OutputTag,
     SideOutput, TimerContext, TimerRegistry,
@@ -18,9 +18,9 @@ use crate::scenario::Scenario;
 /// Key and commands, as JSON.
 type Event = (String, String);
 
-pub(crate) fn run(scenario: &Scenario, side_tags: &[String], recorded: &mut Recorded) -> Result<()> {
+pub(crate) fn run(scenario: &Scenario, bed: &TestBed, side_tags: &[String], recorded: &mut Recorded) -> Result<()> {
     let tags: Vec<OutputTag<Out>> = side_tags.iter().map(OutputTag::new).collect();
-    let mut harness = Harness::keyed(
+    let mut harness = bed.keyed(
         |(key, _): &Event| key.clone(),
         |stream: KeyedStream<'static, String, Event>| -> DataStream<'static, Out> {
             stream.process_function("process", |open| Interpreter::open(open, &tags))
@@ -37,10 +37,10 @@ pub(crate) fn run(scenario: &Scenario, side_tags: &[String], recorded: &mut Reco
     })
 }
 
-pub(crate) fn run_co(scenario: &Scenario, side_tags: &[String], recorded: &mut Recorded) -> Result<()> {
+pub(crate) fn run_co(scenario: &Scenario, bed: &TestBed, side_tags: &[String], recorded: &mut Recorded) -> Result<()> {
     let tags: Vec<OutputTag<Out>> = side_tags.iter().map(OutputTag::new).collect();
     let key = |(key, _): &Event| key.clone();
-    let mut harness = Harness::connected(key, key, |first, second| -> DataStream<'static, Out> {
+    let mut harness = bed.connected(key, key, |first, second| -> DataStream<'static, Out> {
         first.connect(second).process_function("process", |open| Interpreter::open(open, &tags))
     })?;
     let record = |input, key: &Option<String>, value: &Value, _: usize| {

@@ -2,14 +2,14 @@
 
 use std::fmt::Debug;
 
-use highwater_dataflow::testing::{Harness, Progress};
+use highwater_dataflow::testing::{Harness, Progress, TestBed};
 use highwater_dataflow::{OutputTag, Record};
 use highwater_types::{DefaultSerializer, Key, Result, StreamRecord};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::scenario::{Event, Operator, Row, Said, Scenario};
-use crate::{joins, process, running, windows};
+use crate::{interval, joins, process, running, windows};
 
 /// What came out.
 #[derive(Debug, Default)]
@@ -30,15 +30,16 @@ pub(crate) struct Out {
     pub(crate) window: Option<(i64, i64)>,
 }
 
-pub(crate) fn run(scenario: &Scenario) -> Recorded {
+pub(crate) fn run(scenario: &Scenario, bed: &TestBed) -> Recorded {
     let mut recorded = Recorded::default();
     let result = match &scenario.operator {
-        Operator::Window(window) => windows::run(scenario, window, &mut recorded),
-        Operator::Process { side_tags } => process::run(scenario, side_tags, &mut recorded),
-        Operator::Running { function, first } => running::run(scenario, *function, *first, &mut recorded),
-        Operator::CoProcess { side_tags } => process::run_co(scenario, side_tags, &mut recorded),
-        Operator::WindowJoin(join) => joins::run(scenario, *join, true, &mut recorded),
-        Operator::CoGroup(join) => joins::run(scenario, *join, false, &mut recorded),
+        Operator::Window(window) => windows::run(scenario, bed, window, &mut recorded),
+        Operator::Process { side_tags } => process::run(scenario, bed, side_tags, &mut recorded),
+        Operator::Running { function, first } => running::run(scenario, bed, *function, *first, &mut recorded),
+        Operator::CoProcess { side_tags } => process::run_co(scenario, bed, side_tags, &mut recorded),
+        Operator::WindowJoin(join) => joins::run(scenario, bed, *join, true, &mut recorded),
+        Operator::CoGroup(join) => joins::run(scenario, bed, *join, false, &mut recorded),
+        Operator::IntervalJoin(join) => interval::run(scenario, bed, join, &mut recorded),
         Operator::Unknown => Err(highwater_types::Error::unsupported("there is no such operator yet")),
     };
     recorded.error = result.err().map(|error| error.to_string());

@@ -1,6 +1,6 @@
 //! Running aggregations.
 
-use highwater_dataflow::testing::Harness;
+use highwater_dataflow::testing::TestBed;
 use highwater_dataflow::{Collector, DataStream, KeyedStream};
 use highwater_state::ValueStateDescriptor;
 use highwater_types::Result;
@@ -11,8 +11,14 @@ use crate::scenario::{Running, Scenario};
 /// Key, value, and the step it came with.
 type Event = (String, i64, i64);
 
-pub(crate) fn run(scenario: &Scenario, function: Running, first: bool, recorded: &mut Recorded) -> Result<()> {
-    let mut harness = Harness::keyed(
+pub(crate) fn run(
+    scenario: &Scenario,
+    bed: &TestBed,
+    function: Running,
+    first: bool,
+    recorded: &mut Recorded,
+) -> Result<()> {
+    let mut harness = bed.keyed(
         |(key, ..): &Event| key.clone(),
         |stream: KeyedStream<'static, String, Event>| running(stream, function, first),
     )?;

@@ -32,6 +32,7 @@ pub(crate) enum Operator {
         side_tags: Vec<String>,
     },
     WindowJoin(Join),
+    IntervalJoin(Interval),
     CoGroup(Join),
     #[serde(other)]
     Unknown,
@@ -52,6 +53,18 @@ pub(crate) struct Window {
     pub(crate) function: Function,
     #[serde(default = "yes")]
     pub(crate) keyed: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Interval {
+    pub(crate) lower: i64,
+    pub(crate) upper: i64,
+    #[serde(default)]
+    pub(crate) lower_exclusive: bool,
+    #[serde(default)]
+    pub(crate) upper_exclusive: bool,
+    pub(crate) left_late_tag: Option<String>,
+    pub(crate) right_late_tag: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

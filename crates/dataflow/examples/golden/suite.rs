@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use highwater_dataflow::testing::TestBed;
+
 use crate::compare::difference;
 use crate::run::run;
 use crate::scenario::Scenario;
@@ -27,8 +29,8 @@ pub(crate) struct Outcome {
     pub(crate) differences: Vec<(String, String)>,
 }
 
-/// Runs every `*.json` below a directory.
-pub(crate) fn run_all(directory: &Path) -> io::Result<Outcome> {
+/// Runs every `*.json` below a directory, with state on this kind of store.
+pub(crate) fn run_all(directory: &Path, bed: &TestBed) -> io::Result<Outcome> {
     let mut files = Vec::new();
     find(directory, &mut files)?;
     files.sort();
@@ -36,7 +38,7 @@ pub(crate) fn run_all(directory: &Path) -> io::Result<Outcome> {
     for file in files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let difference = match serde_json::from_slice::<Scenario>(&std::fs::read(&file)?) {
-            Ok(scenario) => difference(&scenario, &run(&scenario)),
+            Ok(scenario) => difference(&scenario, &run(&scenario, bed)),
             Err(error) => Some(format!("cannot be read: {error}")),
         };
         let is_deviation = DEVIATIONS.iter().any(|(of, _)| *of == name);

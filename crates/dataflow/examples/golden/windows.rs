@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use highwater_dataflow::testing::Harness;
+use highwater_dataflow::testing::TestBed;
 use highwater_dataflow::{
     ContinuousEventTimeTrigger, CountEvictor, CountTrigger, DataStream, DeltaEvictor, DeltaTrigger,
     EventTimeSessionWindows, EventTimeTrigger, GlobalWindows, KeyedStream, OutputTag, PurgingTrigger,
@@ -14,9 +14,9 @@ use crate::function::{Event, apply};
 use crate::run::{Out, Recorded, drive};
 use crate::scenario::{Assigner, EvictorKind, Row, Scenario, TriggerKind, Window};
 
-pub(crate) fn run(scenario: &Scenario, window: &Window, recorded: &mut Recorded) -> Result<()> {
+pub(crate) fn run(scenario: &Scenario, bed: &TestBed, window: &Window, recorded: &mut Recorded) -> Result<()> {
     let is_keyed = window.keyed;
-    let mut harness = Harness::keyed(
+    let mut harness = bed.keyed(
         move |(key, _): &Event| if is_keyed { key.clone() } else { String::new() },
         |stream| build(stream, window),
     )?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::build::{Build, OperatorKind};
 use super::stream::SideStreams;
-use super::{Collector, ConnectedStreams, DataStream, OpenContext, Record, WindowedStream};
+use super::{Collector, ConnectedStreams, DataStream, IntervalJoined, OpenContext, Record, WindowedStream};
 use crate::function::{Context, KeyedProcessFunction, OperatorTime, SideOutputs, TimerContext};
 use crate::operator::{Batches, KeyedOperator, KeyedParts, Plain, Results, Timed, WatermarkMemory, keyed};
 use crate::runtime::mailbox::Mailbox;
@@ -132,6 +132,15 @@ where
     /// Looks at two keyed streams together: records of equal keys meet in one subtask (Flink's `connect`).
     pub fn connect<U: Record>(self, other: KeyedStream<'s, K, U>) -> ConnectedStreams<'s, K, T, U> {
         ConnectedStreams::new(self, other)
+    }
+
+    /// Brings records of two keyed streams together whose timestamps are close enough (Flink's `intervalJoin`).
+    pub fn interval_join<U>(self, other: KeyedStream<'s, K, U>) -> IntervalJoined<'s, K, T, U>
+    where
+        T: StateValue + DefaultSerializer,
+        U: Record + StateValue + DefaultSerializer,
+    {
+        IntervalJoined::new(self, other)
     }
 
     /// Adds a keyed operator.

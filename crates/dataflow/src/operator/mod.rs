@@ -18,7 +18,9 @@ pub(crate) use assign::assign;
 pub(crate) use edge::Batches;
 pub(crate) use event_time::EventTime;
 pub(crate) use fiber::{Chunk, Exit, Signal, cancelled};
-pub(crate) use keyed::{KeyedOperator, KeyedParts, Plain, Results, Timed, WatermarkMemory, keyed, keyed_pair};
+pub(crate) use keyed::{
+    Bounds, IntervalJoin, KeyedOperator, KeyedParts, Plain, Results, Timed, WatermarkMemory, keyed, keyed_pair,
+};
 pub(crate) use side::side;
 pub(crate) use sink::{SinkParts, sink};
 pub(crate) use source::{SourceParts, source};

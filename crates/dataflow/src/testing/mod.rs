@@ -80,28 +80,64 @@ const NOTHING: Snapshot = Snapshot { handles: Vec::new(), watermark: i64::MIN };
 /// Where an operator keeps its state, and which part of it.
 #[derive(Clone)]
 struct Place {
-    store: Option<Arc<dyn ByteStoreFactory>>,
+    bed: TestBed,
     subtask: u32,
     parallelism: u32,
 }
 
-impl<K, A, B, O> Harness<K, TaggedUnion<A, B>, O>
-where
-    K: Key + DefaultSerializer + Record,
-    A: Record,
-    B: Record,
-    O: 'static,
-{
+/// Where operators are put to be tested: on which kind of store.
+#[derive(Clone, Default)]
+pub struct TestBed {
+    store: Option<Arc<dyn ByteStoreFactory>>,
+}
+
+impl TestBed {
+    /// State is on the heap.
+    #[must_use]
+    pub fn heap() -> Self {
+        Self::default()
+    }
+
+    /// State is in stores of this factory.
+    #[must_use]
+    pub fn bytes(factory: impl ByteStoreFactory) -> Self {
+        Self { store: Some(Arc::new(factory)) }
+    }
+
+    /// The keyed operator that `build` adds to a stream. The clock shows 0.
+    ///
+    /// # Errors
+    /// Whatever the operator reports when it is opened; `Program` if `build` adds no keyed operator.
+    pub fn keyed<K, T, O>(
+        &self,
+        key: impl Fn(&T) -> K + 'static,
+        build: impl FnOnce(KeyedStream<'static, K, T>) -> DataStream<'static, O>,
+    ) -> Result<Harness<K, T, O>>
+    where
+        K: Key + DefaultSerializer + Record,
+        T: Record,
+        O: 'static,
+    {
+        self.open(Rc::new(key), EventTime::single(), |bench| build(KeyedStream::on_bench(bench)))
+    }
+
     /// The operator that `build` adds to two keyed streams. Records of the first are [`TaggedUnion::One`].
     ///
     /// # Errors
     /// As [`keyed`](Self::keyed).
-    pub fn connected(
+    pub fn connected<K, A, B, O>(
+        &self,
         of_first: impl Fn(&A) -> K + 'static,
         of_second: impl Fn(&B) -> K + 'static,
         build: impl FnOnce(KeyedStream<'static, K, A>, KeyedStream<'static, K, B>) -> DataStream<'static, O>,
-    ) -> Result<Self> {
-        Self::of_two(of_first, of_second, EventTime::pair(), |bench| {
+    ) -> Result<Harness<K, TaggedUnion<A, B>, O>>
+    where
+        K: Key + DefaultSerializer + Record,
+        A: Record,
+        B: Record,
+        O: 'static,
+    {
+        self.open(key_of_either(of_first, of_second), EventTime::pair(), |bench| {
             build(KeyedStream::on_bench(bench), KeyedStream::on_bench(bench))
         })
     }
@@ -110,28 +146,52 @@ where
     ///
     /// # Errors
     /// As [`keyed`](Self::keyed).
-    pub fn joined(
+    pub fn joined<K, A, B, O>(
+        &self,
         of_first: impl Fn(&A) -> K + 'static,
         of_second: impl Fn(&B) -> K + 'static,
         build: impl FnOnce(DataStream<'static, A>, DataStream<'static, B>) -> DataStream<'static, O>,
-    ) -> Result<Self> {
-        Self::of_two(of_first, of_second, EventTime::arms(2), |bench| {
+    ) -> Result<Harness<K, TaggedUnion<A, B>, O>>
+    where
+        K: Key + DefaultSerializer + Record,
+        A: Record,
+        B: Record,
+        O: 'static,
+    {
+        self.open(key_of_either(of_first, of_second), EventTime::arms(2), |bench| {
             build(DataStream::on_bench(bench), DataStream::on_bench(bench))
         })
     }
 
-    fn of_two(
-        of_first: impl Fn(&A) -> K + 'static,
-        of_second: impl Fn(&B) -> K + 'static,
+    fn open<K, T, O>(
+        &self,
+        key: Rc<dyn Fn(&T) -> K>,
         event_time: EventTime,
         build: impl FnOnce(&Rc<Build<'static>>) -> DataStream<'static, O>,
-    ) -> Result<Self> {
-        let key = move |record: &TaggedUnion<A, B>| match record {
-            TaggedUnion::One(record) => of_first(record),
-            TaggedUnion::Two(record) => of_second(record),
-        };
-        let place = Place { store: None, subtask: 0, parallelism: 1 };
-        Self::open(Rc::new(key), place, Arc::new(ManualClock::new(0)), &NOTHING, event_time, build)
+    ) -> Result<Harness<K, T, O>>
+    where
+        K: Key + DefaultSerializer + Record,
+        T: Record,
+        O: 'static,
+    {
+        let place = Place { bed: self.clone(), subtask: 0, parallelism: 1 };
+        Harness::open(key, place, Arc::new(ManualClock::new(0)), &NOTHING, event_time, build)
+    }
+}
+
+fn key_of_either<K, A, B>(
+    of_first: impl Fn(&A) -> K + 'static,
+    of_second: impl Fn(&B) -> K + 'static,
+) -> Rc<dyn Fn(&TaggedUnion<A, B>) -> K> {
+    Rc::new(move |record| match record {
+        TaggedUnion::One(record) => of_first(record),
+        TaggedUnion::Two(record) => of_second(record),
+    })
+}
+
+impl fmt::Debug for TestBed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestBed").field("store", &self.store).finish()
     }
 }
 
@@ -141,33 +201,15 @@ where
     T: Record,
     O: 'static,
 {
-    /// The keyed operator that `build` adds to a stream, with its state on the heap. The clock shows 0.
+    /// The keyed operator that `build` adds to a stream, on the heap: short for [`TestBed::keyed`].
     ///
     /// # Errors
-    /// Whatever the operator reports when it is opened; `Program` if `build` adds no keyed operator.
+    /// As there.
     pub fn keyed(
         key: impl Fn(&T) -> K + 'static,
         build: impl FnOnce(KeyedStream<'static, K, T>) -> DataStream<'static, O>,
     ) -> Result<Self> {
-        let place = Place { store: None, subtask: 0, parallelism: 1 };
-        Self::open(Rc::new(key), place, Arc::new(ManualClock::new(0)), &NOTHING, EventTime::single(), |bench| {
-            build(KeyedStream::on_bench(bench))
-        })
-    }
-
-    /// As [`keyed`](Self::keyed), with its state in a store of this factory.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn keyed_in(
-        store: Arc<dyn ByteStoreFactory>,
-        key: impl Fn(&T) -> K + 'static,
-        build: impl FnOnce(KeyedStream<'static, K, T>) -> DataStream<'static, O>,
-    ) -> Result<Self> {
-        let place = Place { store: Some(store), subtask: 0, parallelism: 1 };
-        Self::open(Rc::new(key), place, Arc::new(ManualClock::new(0)), &NOTHING, EventTime::single(), |bench| {
-            build(KeyedStream::on_bench(bench))
-        })
+        TestBed::heap().keyed(key, build)
     }
 
     /// The same operator, or another one, with the state of a snapshot, and its event time. Clock and keys are those of
@@ -194,7 +236,7 @@ where
         parallelism: u32,
         build: impl FnOnce(KeyedStream<'static, K, T>) -> DataStream<'static, P>,
     ) -> Result<Harness<K, T, P>> {
-        let place = Place { store: self.place.store.clone(), subtask, parallelism };
+        let place = Place { bed: self.place.bed.clone(), subtask, parallelism };
         Harness::open(Rc::clone(&self.key), place, Arc::clone(&self.clock), snapshot, EventTime::single(), |bench| {
             build(KeyedStream::on_bench(bench))
         })
@@ -216,7 +258,7 @@ where
             .operator("harness")
             .clock(Arc::clone(&clock) as _)
             .restore(handles, &opener);
-        if let Some(factory) = &place.store {
+        if let Some(factory) = &place.bed.store {
             builder = builder.byte_store(&**factory, ByteStoreContext::new("harness", range, max_parallelism));
         }
         let bench = Bench::new(builder.build()?, !handles.is_empty());

@@ -52,6 +52,8 @@ impl<T: 'static> StreamAssigner<T> {
 pub(crate) struct SplitAssigner<T> {
     strategy: WatermarkStrategy<T>,
     splits: BTreeMap<u64, Split<T>>,
+    /// Stands for the splits as long as there are none: it becomes idle as one that has no records would.
+    nothing: Split<T>,
     out: WatermarkOutput,
 }
 
@@ -62,7 +64,8 @@ struct Split<T> {
 
 impl<T: 'static> SplitAssigner<T> {
     pub(crate) fn new(strategy: WatermarkStrategy<T>) -> Self {
-        Self { strategy, splits: BTreeMap::new(), out: WatermarkOutput::default() }
+        let nothing = Split::new(&strategy);
+        Self { strategy, splits: BTreeMap::new(), nothing, out: WatermarkOutput::default() }
     }
 
     /// The timestamp of a record.
@@ -80,6 +83,10 @@ impl<T: 'static> SplitAssigner<T> {
     }
 
     pub(crate) fn on_periodic_emit(&mut self, now: Duration) -> Option<Mark> {
+        match self.splits.is_empty() {
+            true => self.nothing.generator.on_periodic_emit(now, &mut self.nothing.out),
+            false => self.nothing = Split::new(&self.strategy),
+        }
         for split in self.splits.values_mut() {
             split.generator.on_periodic_emit(now, &mut split.out);
             split.out.take();
@@ -112,12 +119,13 @@ impl<T: 'static> SplitAssigner<T> {
         self.strategy.is_periodic()
     }
 
-    /// A source without splits is idle: in Flink it holds up all others.
+    /// A source without splits has others wait for it, as its first ones may be on their way, unless it becomes idle.
     fn combine(&mut self) -> Option<Mark> {
         let active = self.splits.values().filter(|split| !split.out.is_idle());
         match active.map(|split| split.out.last()).min() {
             Some(watermark) => self.out.emit_watermark(watermark),
-            None => self.out.mark_idle(),
+            None if !self.splits.is_empty() || self.nothing.out.is_idle() => self.out.mark_idle(),
+            None => {}
         }
         self.out.take()
     }
@@ -258,8 +266,21 @@ mod tests {
         source.on_event(3, &90, 90);
         assert_eq!(tick(&mut source), None, "a new split is waited for");
         [1, 3, 4].into_iter().for_each(|split| source.remove_split(split));
-        assert_eq!(tick(&mut source), Some(Mark::status(Status::Idle)));
-        assert_eq!(source.end(), Some(Mark { watermark: i64::MAX, status: Status::Active }));
+        assert_eq!(tick(&mut source), None, "others wait for the next split");
+        assert_eq!(source.end(), Some(Mark::END));
+    }
+
+    /// On a busy machine the first splits came later than the first tick, others did not wait, and their records were
+    /// late.
+    #[test]
+    fn a_source_without_splits_is_waited_for_as_long_as_one_without_records() {
+        let mut source = SplitAssigner::new(bounded(0).idleness(Duration::from_millis(100)));
+        let mut tick = |now| source.on_periodic_emit(Duration::from_millis(now));
+        for now in [0, 10, 100] {
+            assert_eq!(tick(now), None, "at {now}");
+        }
+        assert_eq!(tick(101), Some(Mark::status(Status::Idle)));
+        assert_eq!(SplitAssigner::<i64>::new(bounded(0)).on_periodic_emit(Duration::MAX), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ macro_rules! clone_and_debug {
 }
 
 mod array;
+mod buffer_entry;
 mod collection;
 mod namespace;
 mod nullable;
@@ -29,6 +30,7 @@ mod tuple;
 mod union;
 
 pub use array::{BytesSerializer, PrimitiveArraySerializer, PrimitiveElement};
+pub use buffer_entry::{BufferEntry, BufferEntrySerializer};
 pub use collection::{ListSerializer, MapSerializer, SetSerializer};
 pub use namespace::{
     GlobalWindow, GlobalWindowSerializer, TimeWindow, TimeWindowSerializer, VoidNamespace, VoidNamespaceSerializer,

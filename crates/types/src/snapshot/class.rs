@@ -111,6 +111,8 @@ pub(crate) const GLOBAL_WINDOW: &str =
     "org.apache.flink.streaming.api.windowing.windows.GlobalWindow$Serializer$GlobalWindowSerializerSnapshot";
 pub(super) const STREAM_ELEMENT: &str =
     "org.apache.flink.streaming.runtime.streamrecord.StreamElementSerializer$StreamElementSerializerSnapshot";
+pub(super) const BUFFER_ENTRY: &str =
+    "org.apache.flink.streaming.api.operators.co.IntervalJoinOperator$BufferEntrySerializerSnapshot";
 pub(super) const TAGGED_UNION: &str =
     "org.apache.flink.streaming.api.datastream.CoGroupedStreams$UnionSerializerSnapshot";
 pub(super) const TIMER: &str = "org.apache.flink.streaming.api.operators.TimerSerializerSnapshot";
@@ -195,6 +197,7 @@ pub(super) static CLASSES: &[Class] = &[
     Class::composite("Ttl", TTL, &["time-to-live stamp", "time-to-live value"], &[(2, &[]), (1, &[])]),
     Class::composite("Timer", TIMER, &["timer key", "timer namespace"], &[(2, &[]), (1, &[])]),
     Class::composite("StreamElement", STREAM_ELEMENT, &["record"], &[(2, &[]), (1, &[])]),
+    Class::composite("BufferEntry", BUFFER_ENTRY, &["buffered record"], &[(2, &[])]),
     Class::composite("TaggedUnion", TAGGED_UNION, &["first record", "second record"], &[(2, &[])]),
     Class::composite(
         "ScalaOption",

@@ -187,6 +187,12 @@ impl SerializerSnapshot {
         Self::composite(class::STREAM_ELEMENT, 2, Vec::new(), vec![record])
     }
 
+    /// `IntervalJoinOperator.BufferEntrySerializerSnapshot`: a record that waits for partners.
+    #[must_use]
+    pub fn buffer_entry(element: Self) -> Self {
+        Self::composite(class::BUFFER_ENTRY, 2, Vec::new(), vec![element])
+    }
+
     /// `CoGroupedStreams.UnionSerializerSnapshot`: a record of one of two streams.
     #[must_use]
     pub fn tagged_union(one: Self, two: Self) -> Self {

@@ -1,6 +1,7 @@
 //! The keyed operator: one state backend, what is done with records and timers, and barriers.
 
 mod function;
+mod interval_join;
 mod memory;
 
 use std::rc::Rc;
@@ -23,6 +24,7 @@ use crate::statistics::Meter;
 use crate::watermark::{Combined, Valve};
 
 pub(crate) use self::function::{Plain, Timed};
+pub(crate) use self::interval_join::{Bounds, IntervalJoin};
 pub(crate) use self::memory::WatermarkMemory;
 
 /// Keys whose state is fetched into the cache together, before the first of their records is processed.
