@@ -21,6 +21,8 @@ use crate::runtime::attempt::{Attempt, lock};
 
 /// Longest frame in bytes.
 const LONGEST: usize = 1 << 20;
+/// How long a process that fails may take to say why, once its connections have closed.
+const WORD_ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// One connection. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -139,10 +141,20 @@ impl Connection {
     fn lose(&self, error: &io::Error) {
         // Once the workers have left, there is nothing to lose.
         let is_over = self.is_closing.load(Ordering::Acquire) || lock(&self.ends).workers_left;
-        if !is_over && !self.attempt.is_cancelled() {
+        if !is_over && !self.is_cancelled_soon() {
             self.attempt.fail(lost(&self.peer, &explain(error, self.timeout)));
         }
         let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Whether the attempt ends for another reason. A process that fails says why over its control connection, and closes
+    /// this one: that word may still be on its way.
+    fn is_cancelled_soon(&self) -> bool {
+        let deadline = Instant::now() + WORD_ON_ITS_WAY;
+        while !self.attempt.is_cancelled() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.attempt.is_cancelled()
     }
 
     fn read(&self, buffer: &mut [u8]) -> usize {
