@@ -54,6 +54,11 @@ impl<T> Records<T> {
         !self.stamps.is_empty()
     }
 
+    /// The records, and their timestamps: as many, or none.
+    pub(super) fn into_parts(self) -> (Vec<T>, Vec<i64>) {
+        (self.records, self.stamps)
+    }
+
     /// The records alone.
     pub(super) fn into_records(self) -> Vec<T> {
         self.records

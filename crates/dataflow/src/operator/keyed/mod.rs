@@ -288,15 +288,23 @@ impl<K: Key, P> KeyedTask<K, P> {
         P: KeyedOperator<K, T, O>,
     {
         let parts = &mut self.parts;
-        let mut records = records.into_iter();
+        // Where there are no timestamps, nothing is done for them record by record.
+        let are_stamped = records.are_stamped();
+        let (records, stamps) = records.into_parts();
+        let (mut records, mut stamps) = (records.into_iter(), stamps.into_iter());
+        let mut stamp = i64::MIN;
+        out.set_timestamp(stamp);
         let mut ahead = Vec::with_capacity(AHEAD.min(records.len()));
         while records.len() > 0 {
-            for ((key, record), stamp) in records.by_ref().take(AHEAD) {
-                ahead.push((parts.backend.prepare_key(key)?, record, stamp));
+            for (key, record) in records.by_ref().take(AHEAD) {
+                ahead.push((parts.backend.prepare_key(key)?, record));
             }
-            for (key, record, stamp) in ahead.drain(..) {
+            for (key, record) in ahead.drain(..) {
                 out.breathe()?;
-                out.set_timestamp(stamp);
+                if are_stamped {
+                    stamp = stamps.next().unwrap_or(i64::MIN);
+                    out.set_timestamp(stamp);
+                }
                 parts.backend.set_prepared_key(key)?;
                 parts.backend.with_current_key(|key| parts.operator.process(key, record, stamp, out))?;
             }
